@@ -1,0 +1,10 @@
+"""Guides: policies, opponent, reward and population models, one kind per file.
+
+The folder lies at the top of the repository and is installed as ``vsg_ppl.guides``.
+"""
+
+if __name__ != "vsg_ppl.guides":
+    raise ImportError(
+        f"this package is vsg_ppl.guides, not {__name__!r}: "
+        "write `import vsg_ppl.guides` or `from vsg_ppl.guides import ...`"
+    )
