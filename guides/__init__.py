@@ -8,3 +8,7 @@ if __name__ != "vsg_ppl.guides":
         f"this package is vsg_ppl.guides, not {__name__!r}: "
         "write `import vsg_ppl.guides` or `from vsg_ppl.guides import ...`"
     )
+
+from vsg_ppl.guides.policy import ConditionalPolicy, FixedPolicy, TabularPolicy
+
+__all__ = ["ConditionalPolicy", "FixedPolicy", "TabularPolicy"]

@@ -36,8 +36,10 @@ class Congestion:
     it does with 4 or 8 agents and 4 facilities.
 
     Equilibria: in each phase taken alone the game has the exact potential Σ_k w_k n_k (n_k + 1) / 2
-    with n_k agents at facility k, since a move from one facility to another changes the mover's
-    reward and the potential alike. The phases have the same potential but for a constant.
+    with n_k agents at facility k: a move from one facility to another changes the mover's reward
+    and the potential alike. The stochastic game as a whole is *not* an exact Markov potential game,
+    because the agents move the phase: gains around a cycle of two agents' changes of policy do not
+    sum to zero. In the source, independent policy gradients still find deterministic equilibria.
 
     Source: S. Leonardos, W. Overman, I. Panageas and G. Piliouras, 2021 (ICLR 2022), "Global
     Convergence of Multi-Agent Policy Gradient in Markov Potential Games", section 5; there 8 agents

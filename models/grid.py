@@ -43,8 +43,8 @@ class GridGame:
 
     Both choose a move at once. With probability ``slip`` the ground is slippery and neither moves;
     walls stop a move. Else, if both would be on one cell or change places, they collide: neither
-    moves and each pays ``crash``. A step that begins on one's own goal pays 1; A's is the north-east
-    corner, B's the north-west.
+    moves and each pays ``crash``. A step that begins on one's own goal pays 1; A's goal is the
+    north-east corner, B's the north-west.
 
     From the corners (A south-west, B south-east) they never share a cell. From ``anywhere``, the
     default, both start on a uniformly drawn cell, perhaps the same, so that all size**4 pairs of
@@ -99,8 +99,8 @@ class GridGame:
         law = torch.tensor([1 - self.slip, self.slip], dtype=torch.float64)
         slips = pyro.sample("slips", dist.Categorical(law)) == 1
 
-        # Run over all states at once, a target spans one agent's moves and a collision both agents';
-        # only what follows spans the slip as well.
+        # Run over all states at once, a target spans one agent's moves and a collision spans both
+        # agents'; only what follows spans the slip as well.
         to_a, to_b = self._target(a, move_a), self._target(b, move_b)
         collide = (to_a == to_b) | ((to_a == b) & (to_b == a))
         stuck = collide | slips

@@ -102,7 +102,8 @@ class Soccer:
     def step(self, pitch: Pitch) -> Pitch:
         """Both choose; chance says who moves first; the moves are carried out."""
         a, b, ball = pitch
-        prior = PRIOR[(ball == Ball.OVER).long()]
+        was_over = ball == Ball.OVER
+        prior = PRIOR[was_over.long()]
         move_a = act("a", dist.Categorical(prior), labels=Move)
         move_b = act("b", dist.Categorical(prior), labels=Move)
         first = pyro.sample("first", dist.Categorical(COIN))  # 0 is A, 1 is B, as for the ball
@@ -111,19 +112,19 @@ class Soccer:
         one, two = torch.where(a_first, a, b), torch.where(a_first, b, a)
         move_one = torch.where(a_first, move_a, move_b)
         move_two = torch.where(a_first, move_b, move_a)
-        # Between the goal of the first and the end of the step nothing changes the carrier.
-        one, ball_, goal = self._move(first, move_one, one, two, ball)
-        two, ball_, goal_two = self._move(1 - first, move_two, two, one, ball_)
-        goal = goal | goal_two
+        one, carrier, goal_one = self._move(first, move_one, one, two, ball)
+        # After a goal of the first, the second's move can change nothing that is used.
+        two, carrier, goal_two = self._move(1 - first, move_two, two, one, carrier)
+        goal = (goal_one | goal_two) & ~was_over
 
-        score = torch.where(goal, 1 - 2 * ball_, 0).double()  # the carrier scored
+        score = torch.where(goal, 1 - 2 * carrier, 0).double()  # only the carrier can score
         optimality("a", score)
         optimality("b", -score)
-        over = goal | (ball == Ball.OVER)
+        over = goal | was_over
         return Pitch(
             torch.where(over, 0, torch.where(a_first, one, two)),
             torch.where(over, 0, torch.where(a_first, two, one)),
-            torch.where(over, Ball.OVER, ball_),
+            torch.where(over, Ball.OVER, carrier),
         )
 
     def _move(
