@@ -97,7 +97,7 @@ class ArrayGame:
         """Draw the first state."""
         if len(self.initial_law) == 1:
             return torch.tensor(0)
-        return pyro.sample("state", dist.Categorical(self.initial_law))  # type: ignore[no-any-return]
+        return pyro.sample("state", dist.Categorical(self.initial_law))
 
     def step(self, state: Tensor) -> Tensor:
         """All choose at once; the next state is drawn."""
@@ -111,7 +111,7 @@ class ArrayGame:
         if self.transitions is None or len(self.initial_law) == 1:
             return state
         law = self.transitions[(state, *actions)]
-        return pyro.sample("state", dist.Categorical(law))  # type: ignore[no-any-return]
+        return pyro.sample("state", dist.Categorical(law))
 
 
 def matrix_game(

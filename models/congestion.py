@@ -75,7 +75,7 @@ class Congestion:
 
     def initial(self) -> Tensor:
         """Either phase."""
-        return pyro.sample("phase", dist.Categorical(FIRST))  # type: ignore[no-any-return]
+        return pyro.sample("phase", dist.Categorical(FIRST))
 
     def step(self, phase: Tensor) -> Tensor:
         """All pick a facility at once."""

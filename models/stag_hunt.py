@@ -57,7 +57,7 @@ class StagHunt:
 
     def initial(self) -> Tensor:
         """The first day's weather."""
-        return pyro.sample("weather", dist.Categorical(FIRST_DAY))  # type: ignore[no-any-return]
+        return pyro.sample("weather", dist.Categorical(FIRST_DAY))
 
     def step(self, weather: Tensor) -> Tensor:
         """Both see the weather and choose; then it changes."""
@@ -65,4 +65,4 @@ class StagHunt:
         col = act("col", dist.Categorical(EITHER), labels=Hunt)
         optimality("row", PAYOFF[weather, row, col])
         optimality("col", PAYOFF[weather, col, row])
-        return pyro.sample("weather", dist.Categorical(SEASON[weather]))  # type: ignore[no-any-return]
+        return pyro.sample("weather", dist.Categorical(SEASON[weather]))

@@ -1,9 +1,44 @@
-"""Write a game as a Pyro program; get an equilibrium of it, with a certificate."""
+"""Write a game as a Pyro program; get an equilibrium of it, with a certificate.
 
-from vsg_ppl.agent import agent_guide, agent_model
+>>> import vsg_ppl as vsg
+>>> from vsg_ppl.models import StagHunt
+>>> solution = vsg.nash(StagHunt())
+>>> solution.solved, solution.certificate.nash_gap <= 1e-3
+(True, True)
+"""
+
+from vsg_ppl.agent import AgentGuide, AgentModel, agent_guide, agent_model
+from vsg_ppl.best_response import respond
+from vsg_ppl.certificate import Certificate, certify
+from vsg_ppl.elbo import MarkovELBO
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game, act, optimality, signal
-from vsg_ppl.handlers.play import play
+from vsg_ppl.nash import nash
+from vsg_ppl.schedule import Annealing
+from vsg_ppl.solution import Solution
 from vsg_ppl.table import Table, from_arrays
 from vsg_ppl.tabulate import tabulate
 from vsg_ppl.unroll import unroll
+
+__all__ = [
+    "AgentGuide",
+    "AgentModel",
+    "Annealing",
+    "Certificate",
+    "Game",
+    "GameError",
+    "MarkovELBO",
+    "Solution",
+    "Table",
+    "act",
+    "agent_guide",
+    "agent_model",
+    "certify",
+    "from_arrays",
+    "nash",
+    "optimality",
+    "respond",
+    "signal",
+    "tabulate",
+    "unroll",
+]

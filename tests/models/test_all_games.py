@@ -9,6 +9,7 @@ import re
 from itertools import product
 from pathlib import Path
 
+import pyro
 import pytest
 import torch
 from pyro import poutine
@@ -16,6 +17,9 @@ from pyro import poutine
 import vsg_ppl as vsg
 from tests.models.readings import look_up, run
 from vsg_ppl import models
+from vsg_ppl.game import call
+from vsg_ppl.handlers import at_time
+from vsg_ppl.structure import leaves
 
 SMALL = {
     "congestion": models.Congestion(n_agents=3, facilities=3),
@@ -77,11 +81,26 @@ def test_is_a_game(name):
 def test_can_be_played(name):
     """The program runs as plain Pyro, unrolled in time, every agent acting and being paid."""
     game = PLAYED[name]
-    trace = poutine.trace(vsg.unroll(game, 2 if "horizon" not in vars(type(game)) else None))
-    names = set(trace.get_trace().nodes)
+    program = vsg.unroll(game, getattr(game, "horizon", 2))
+    names = set(poutine.trace(program).get_trace().nodes)
     for agent in game.agents:
         assert f"{agent}_0" in names
         assert any(name.startswith(f"O_{agent}") for name in names)
+
+
+@pytest.mark.parametrize("name", models.GAMES)
+def test_many_plays_at_once(name):
+    """In a plate, as vectorised particles are: each play goes its own way."""
+    game = PLAYED[name]
+    with pyro.plate("plays", 7), poutine.trace() as trace:
+        state = game.initial()
+        for t in range(getattr(game, "horizon", 3)):
+            with at_time(t):
+                state = call(game.step, state, t=t)
+    for leaf in leaves(state):
+        assert leaf.expand(7).dtype == torch.long
+    for agent in game.agents:
+        assert trace.trace.nodes[f"{agent}_0"]["value"].shape == (7,)
 
 
 @pytest.mark.parametrize("name", models.GAMES)
@@ -118,12 +137,12 @@ def test_table_says_what_the_program_does(name):
             chosen = dict(zip(game.agents, actions, strict=True))
             law, rewards = run(game, table.states[k], chosen, t)
             found_law, found_rewards = look_up(table, k, tuple(actions), t)
-            if game_ends(table, t):
+            if is_last(table, t):
                 law, found_law = {}, {}
             assert found_law == pytest.approx(law, abs=1e-12)
             assert found_rewards == pytest.approx([rewards[a] for a in game.agents], abs=1e-12)
 
 
-def game_ends(table, t):
+def is_last(table, t):
     """Whether what the step returns at this time is not used."""
     return table.horizon is not None and t == table.horizon - 1

@@ -84,9 +84,14 @@ def test_starts_anywhere():
     assert len(seen) == 16
 
 
-@pytest.mark.parametrize("parameters", [{"size": 1}, {"slip": 1.5}, {"start": "corner"}])
-def test_bad_parameters(parameters):
-    with pytest.raises(
-        vsg.GameError, match=next(iter(parameters)) if "size" not in parameters else "2"
-    ):
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"size": 1}, "has 1 cells"),
+        ({"slip": 1.5}, "slip is 1.5"),
+        ({"start": "corner"}, "'anywhere' or 'corners'"),
+    ],
+)
+def test_bad_parameters(parameters, words):
+    with pytest.raises(vsg.GameError, match=words):
         GridGame(**parameters)

@@ -1,0 +1,41 @@
+"""A progress bar, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Progress = Callable[[dict[str, Any]], None]
+"""Takes an entry of a solver's history."""
+
+
+@contextmanager
+def no_progress() -> Iterator[Progress]:
+    """Show nothing."""
+    yield lambda entry: None
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress]:
+    """One line on standard error with the iteration, temperature, residual and last known gap."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    gap = ""
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(entry: dict[str, Any]) -> None:
+            nonlocal gap
+            if "nash_gap" in entry:
+                gap = f"  gap {entry['nash_gap']:.2e}"
+            bar.update(
+                task,
+                description=f"{what}  iteration {entry['iteration']}  "
+                f"temperature {entry['temperature']:.3g}  residual {entry['residual']:.2e}{gap}",
+            )
+
+        yield show

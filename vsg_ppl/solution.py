@@ -1,0 +1,168 @@
+"""What a solver gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from vsg_ppl.certificate import Certificate
+from vsg_ppl.errors import GameError
+from vsg_ppl.structure import to_json
+from vsg_ppl.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vsg_ppl.guides.policy import FixedPolicy
+    from vsg_ppl.simulate import Plays
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Policies with a certificate.
+
+    Attributes:
+        game: the game program; ``None`` when only a table was given, or after `load` without one.
+        table: the game's table.
+        concept: of equilibrium, ``"nash"``.
+        policies: what each agent executes, (S, A), or (H, S, A) with a horizon; a leading (B,) for a
+            batch of games. Rows follow ``table.states``, columns ``table.actions``.
+        values: each agent's expected return by state, (S,) or (H, S), without entropy.
+        certificate: exact gaps of ``policies``.
+        temperature: τ of these policies.
+        factorisation: "marginal" or "conditional".
+        iterations: taken.
+        seconds: taken, by the wall clock.
+        status: "solved", "not converged" or "interrupted".
+        message: the status in a sentence, with what to do next.
+        history: for each iteration: iteration, temperature, residual, elbo of each agent, and
+            nash_gap where it was computed.
+        answers: conditional policies π^i(a^i | s, a^{-i}), (..., S, A_1, ..., A_N), if that was the
+            factorisation.
+    """
+
+    game: Any
+    table: Table
+    concept: str
+    policies: dict[str, Tensor]
+    values: dict[str, Tensor]
+    certificate: Certificate
+    temperature: float
+    factorisation: str
+    iterations: int
+    seconds: float
+    status: str
+    message: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+    answers: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def solved(self) -> bool:
+        """Whether the solver reached what was asked."""
+        return self.status == "solved"
+
+    def guide(self, agent: str) -> FixedPolicy:
+        """The agent's policy as a Pyro program, to use in models and guides.
+
+        >>> import vsg_ppl as vsg
+        >>> from vsg_ppl.models import PrisonersDilemma
+        >>> game = PrisonersDilemma()
+        >>> solution = vsg.nash(game, temperature=1.0)
+        >>> model = vsg.agent_model(game, "row", {"col": solution.guide("col")})
+        """
+        from vsg_ppl.guides.policy import FixedPolicy
+
+        self._alone("a guide")
+        self.table.number(agent)
+        return FixedPolicy(self.table, agent, self.policies[agent])
+
+    def policy(self, agent: str, state: Any, t: int = 0) -> dict[str, float]:
+        """Probabilities of an agent's actions by name, in a state given by its label.
+
+        >>> import vsg_ppl as vsg
+        >>> from vsg_ppl.models import PrisonersDilemma
+        >>> solution = vsg.nash(PrisonersDilemma())
+        >>> solution.policy("row", 0)["DEFECT"] > 0.99
+        True
+        """
+        self._alone("a policy by label")
+        rows = self.policies[agent]
+        if self.table.horizon is not None:
+            rows = rows[t]
+        row = rows[int(self.table.states.index(state))]
+        names = self.table.actions[self.table.number(agent)].names()
+        return dict(zip(names, row.tolist(), strict=True))
+
+    def simulate(self, n: int = 1, *, steps: int | None = None, seed: int = 0) -> Plays:
+        """n plays of the game by these policies; see `vsg_ppl.simulate.simulate`."""
+        from vsg_ppl.simulate import simulate
+
+        self._alone("a simulation")
+        return simulate(self.table, self.policies, n, steps=steps, seed=seed)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Pictures of the policies and of how they were found; written to ``path`` if given."""
+        from vsg_ppl.plot import plot_solution
+
+        return plot_solution(self, path)
+
+    def save(self, path: str | Path) -> Path:
+        """Write policies, values, certificate and history to one safetensors file."""
+        from vsg_ppl.storage import save
+
+        return save(self, path)
+
+    @staticmethod
+    def load(path: str | Path, game: Any = None) -> Solution:
+        """Read what `save` wrote; the table comes from ``game``, and must be its."""
+        from vsg_ppl.storage import load
+
+        return load(path, game)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the history, in plain JSON values."""
+        self._alone("a JSON object")
+        certificate = self.certificate
+        return {
+            "game": self.table.name,
+            "concept": self.concept,
+            "agents": list(self.table.agents),
+            "temperature": self.temperature,
+            "factorisation": self.factorisation,
+            "iterations": self.iterations,
+            "seconds": self.seconds,
+            "status": self.status,
+            "message": self.message,
+            "certificate": {
+                "nash_gap": certificate.nash_gap,
+                "nash_gap_worst_state": certificate.nash_gap_worst_state,
+                "per_agent": certificate.per_agent,
+                "values": certificate.values,
+                "bound": certificate.bound,
+            },
+            "policies": {agent: self._rows(agent) for agent in self.table.agents},
+        }
+
+    def _rows(self, agent: str) -> list[dict[str, Any]]:
+        labels = [to_json(label) for label in self.table.states]
+        policy = self.policies[agent]
+        if self.table.horizon is None:
+            return [
+                {"state": label, "probabilities": row}
+                for label, row in zip(labels, policy.tolist(), strict=True)
+            ]
+        seen = self.table.reachable
+        return [
+            {"state": label, "t": t, "probabilities": row}
+            for t, rows in enumerate(policy.tolist())
+            for k, (label, row) in enumerate(zip(labels, rows, strict=True))
+            if seen is None or bool(seen[t, k])
+        ]
+
+    def _alone(self, what: str) -> None:
+        if self.table.batched:
+            raise GameError(f"{what} is of one game, and this solution holds {self.table.batch}")
+

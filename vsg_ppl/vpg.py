@@ -1,0 +1,194 @@
+"""Variational policy gradient (Algorithm 1, Eq. 4) on a table: independent natural-gradient steps.
+
+All agents step at once, each from its own Q. The inner game of one state, with what comes after it
+held fixed, is a *stage*; `Stage` takes steps there, and `nash` alternates stages with values.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vsg_ppl.bellman import (
+    action_values,
+    contract,
+    divergence,
+    evaluate,
+    following,
+    policy_rewards,
+)
+from vsg_ppl.table import Table
+
+Entropy = Literal["own", "joint", "none"]
+
+
+def natural_step(log_policy: Tensor, scores: Tensor, weight: Tensor | float) -> Tensor:
+    """Eq. 4: log π' = (1 − β) log π + β (log u + Q/τ), normalised.
+
+    Args:
+        log_policy: log π, (..., A).
+        scores: log u + Q/τ, (..., A); −inf where an action is not available.
+        weight: β in (0, 1], broadcast to (..., 1).
+    """
+    out = (1 - weight) * torch.where(scores > -torch.inf, log_policy, 0.0) + weight * scores
+    return out.log_softmax(-1)
+
+
+def soft_values(
+    table: Table, log_policies: list[Tensor], temperature: float, entropy: Entropy
+) -> Tensor:
+    """V^i of Def. 5.1 for all agents under exact opponent models, (B, H, S, N).
+
+    ``entropy`` says what τ is paid for: each agent's own divergence from its prior (the paper),
+    the sum over all agents (what makes Prop. 5.6 true in general), or none (the agent QRE of other
+    libraries).
+    """
+    policies = [log_policy.exp() for log_policy in log_policies]
+    everyone = range(len(table.agents))
+    rewards = policy_rewards(table, policies, everyone)
+    if entropy != "none":
+        costs = [
+            divergence(policies[i], log_policies[i], table.log_priors[i]) for i in everyone
+        ]
+        shape = torch.broadcast_shapes(*(cost.shape for cost in costs))
+        cost = torch.stack([cost.expand(shape) for cost in costs], -1)
+        if entropy == "joint":
+            cost = cost.sum(-1, keepdim=True)
+        rewards = rewards - temperature * cost
+    return evaluate(table, policies, rewards)
+
+
+def soft_scores(
+    table: Table, log_policies: list[Tensor], values: Tensor, temperature: float
+) -> list[Tensor]:
+    """log u^i + Q^i/τ for every agent, (B, H, S, A_i): the logits of its best response (Prop. 5.2)."""
+    policies = [log_policy.exp() for log_policy in log_policies]
+    return [
+        table.log_priors[i] + action_values(table, policies, values, i) / temperature
+        for i in range(len(table.agents))
+    ]
+
+
+def residual(log_policies: list[Tensor], scores: list[Tensor], table: Table) -> Tensor:
+    """max |π − softmax(log u + Q/τ)| over agents, times, states and actions, for each game, (B,)."""
+    worst = None
+    for log_policy, score in zip(log_policies, scores, strict=True):
+        off = (log_policy.exp() - score.softmax(-1)).abs().amax(-1)
+        if table.reachable is not None and off.shape[1] == len(table.reachable):
+            off = off * table.reachable
+        off = off.flatten(1).amax(1)
+        worst = off if worst is None else torch.maximum(worst, off)
+    assert worst is not None
+    return worst
+
+
+class Stage:
+    """The games that single states are once the future's values are fixed; one time or all alike.
+
+    Args:
+        table: the game.
+        values: V at the next time, (B, S, N); ``None`` after the last decision.
+        t: the time.
+    """
+
+    def __init__(self, table: Table, values: Tensor | None, t: int = 0) -> None:
+        self.priors = [_at(prior, t) for prior in table.log_priors]
+        self.payoffs = []
+        ahead = None if values is None else table.discount * following(table, values, t)
+        for i, reward in enumerate(table.rewards):
+            payoff = _at(reward, t)
+            self.payoffs.append(payoff if ahead is None else payoff + ahead[..., i])
+
+    def scores(self, log_policies: list[Tensor], temperature: float) -> list[Tensor]:
+        """log u^i + E_{a^{-i}}[payoff] / τ for every agent."""
+        policies = [log_policy.exp() for log_policy in log_policies]
+        return [
+            self.priors[i] + contract(payoff, policies, keep=i) / temperature
+            for i, payoff in enumerate(self.payoffs)
+        ]
+
+    def values(self, log_policies: list[Tensor], temperature: float, entropy: Entropy) -> Tensor:
+        """Each agent's value of its state, (B, S, N)."""
+        policies = [log_policy.exp() for log_policy in log_policies]
+        means = [contract(payoff, policies)[:, 0] for payoff in self.payoffs]
+        shape = torch.broadcast_shapes(*(mean.shape for mean in means))
+        out = torch.stack([mean.expand(shape) for mean in means], -1)
+        if entropy == "none":
+            return out
+        cost = torch.stack(
+            [
+                divergence(policies[i], log_policies[i], self.priors[i])[:, 0].expand(shape)
+                for i in range(len(policies))
+            ],
+            -1,
+        )
+        if entropy == "joint":
+            cost = cost.sum(-1, keepdim=True)
+        return out - temperature * cost
+
+    def solve(
+        self, log_policies: list[Tensor], temperature: float, tolerance: float, max_steps: int
+    ) -> tuple[list[Tensor], int]:
+        """Adaptive steps of Eq. 4 until every state's residual is at most ``tolerance``.
+
+        Every state has its own step β, from the measured change of Q with the policies: L with
+        |Q(π') − Q(π)| <= L |π' − π|_1. Where τ > 2 L, whole steps (β = 1) contract. Elsewhere plain steps
+        may cycle (in zero-sum games they do), so Q is looked up at a trial point first and the step
+        is taken from where it started, with β = τ / 2L: the policy extragradient of Cen, Wei and Chi
+        (2021, "Fast policy extragradient methods for competitive games with entropy
+        regularization").
+
+        Returns:
+            The policies and the number of steps taken.
+        """
+        scores = self.scores(log_policies, temperature)
+        weight = torch.ones_like(scores[0][..., :1])
+        for step in range(1, max_steps + 1):
+            off = torch.zeros_like(weight)
+            for log_policy, score in zip(log_policies, scores, strict=True):
+                gap = (log_policy.exp() - score.softmax(-1)).abs().amax(-1, keepdim=True)
+                off = torch.maximum(off, gap)
+            if not bool((off > tolerance).any()):
+                return log_policies, step - 1
+            trial = [
+                natural_step(log_policy, score, weight)
+                for log_policy, score in zip(log_policies, scores, strict=True)
+            ]
+            ahead = self.scores(trial, temperature)
+            bend = self._bend(log_policies, trial, scores, ahead)
+            plain = (bend <= 0.5) & (weight == 1)
+            if bool(plain.all()):
+                log_policies, scores = trial, ahead
+                continue
+            # a trial too long for its bend is thrown away: the state stays, its step shrinks
+            fine = (weight * bend <= 1.0) & ~plain
+            moved = [
+                natural_step(log_policy, score, weight)
+                for log_policy, score in zip(log_policies, ahead, strict=True)
+            ]
+            log_policies = [
+                torch.where(plain, a, torch.where(fine, b, c))
+                for a, b, c in zip(trial, moved, log_policies, strict=True)
+            ]
+            scores = self.scores(log_policies, temperature)
+            weight = torch.minimum(0.5 / bend.clamp_min(1e-300), 2 * weight).clamp_max(1.0)
+        return log_policies, max_steps
+
+    @staticmethod
+    def _bend(
+        before: list[Tensor], after: list[Tensor], scores: list[Tensor], ahead: list[Tensor]
+    ) -> Tensor:
+        """L/τ of each state, measured between two points; 0 where they are the same."""
+        change = torch.zeros_like(scores[0][..., :1])
+        moved = torch.zeros_like(change)
+        for a, b, x, y in zip(before, after, scores, ahead, strict=True):
+            shift = torch.where(x > -torch.inf, y - x, 0.0)
+            change = torch.maximum(change, shift.abs().amax(-1, keepdim=True))
+            moved = moved + (b.exp() - a.exp()).abs().sum(-1, keepdim=True)
+        return torch.where(moved > 1e-14, change / moved.clamp_min(1e-14), 0.0)
+
+
+def _at(x: Tensor, t: int) -> Tensor:
+    return x[:, [t if x.shape[1] > 1 else 0]]
