@@ -92,6 +92,8 @@ class ConditionalPolicy(PyroModule):  # type: ignore[misc]
         n = len(table.agents)
         spread = (*prior.shape[:2], *[1] * self.number, -1, *[1] * (n - 1 - self.number))
         self.register_buffer("prior", prior.reshape(spread))
+        for k, log_prior in enumerate(table.log_priors):
+            self.register_buffer(f"forced{k}", _forced(log_prior[0]))
         shape = (table.horizon or 1, len(table.states), *table.sizes)
         start = torch.zeros(shape, dtype=torch.float64, device=table.device)
         if logits is not None:
@@ -105,13 +107,15 @@ class ConditionalPolicy(PyroModule):  # type: ignore[misc]
 
     def forward(self, state: Any, t: Any = None, seen: Mapping[str, Tensor] | None = None) -> None:
         """Sample the agent's action sites given the state and the others' actions."""
-        others = [
-            joint_action(actions, seen or {})
-            for k, actions in enumerate(self.all_actions)
-            if k != self.number
-        ]
         scores = (self.prior + self.logits).movedim(2 + self.number, -1)
         now, number = _time(t, len(scores)), self.states.index(state)
+        others = []
+        for k, actions in enumerate(self.all_actions):
+            if k != self.number:
+                forced: Tensor = getattr(self, f"forced{k}")
+                only = Vindex(forced)[now if len(forced) > 1 else 0, number]
+                idle = bool((only >= 0).all())  # perhaps there is nothing to see
+                others.append(only if idle else joint_action(actions, seen or {}))
         sample_sites(
             self.all_actions[self.number], Vindex(scores)[(now, number, *others, slice(None))]
         )
@@ -188,6 +192,12 @@ def joint_action(actions: Actions, seen: Mapping[str, Tensor]) -> Tensor:
             )
         number = number * size + seen[site]
     return number
+
+
+def _forced(log_prior: Tensor) -> Tensor:
+    """The only available action, −1 where there is a choice; who sits out is forced too."""
+    available = log_prior > -torch.inf
+    return torch.where(available.sum(-1) == 1, available.long().argmax(-1), -1)
 
 
 def _time(t: Any, times: int) -> Any:

@@ -25,25 +25,26 @@ DENSE_STATES = 2000
 Policies = Sequence[Tensor]
 
 
-def contract(x: Tensor, policies: Policies, keep: int | None = None) -> Tensor:
-    """Average over the actions of all agents but ``keep``.
+def contract(x: Tensor, policies: Policies, keep: int | tuple[int, ...] | None = None) -> Tensor:
+    """Average over the actions of all agents but those to ``keep``.
 
     Args:
         x: (B|1, H|1, S, A_1|1, ..., A_N|1, ...); dimensions behind the agents' are left as they are.
         policies: one tensor for each agent.
-        keep: the agent whose action stays.
+        keep: the agent or agents whose actions stay.
 
     Returns:
-        (B, H, S, ...), or (B, H, S, A_keep|1, ...).
+        (B, H, S, ...), with A_k|1 behind S for every agent k kept.
     """
     n = len(policies)
+    kept = keep if isinstance(keep, tuple) else (keep,)
     trailing = x.ndim - 3 - n
     # a conditional policy reads the others' actions, so its agent is averaged over first
     for j in sorted(range(n), key=lambda j: (not _conditional(policies, j), -j)):
         # an x that does not depend on j needs no average: j's policy sums to one
-        if j != keep and x.shape[3 + j] > 1:
+        if j not in kept and x.shape[3 + j] > 1:
             x = (x * _weight(policies, j, trailing)).sum(3 + j, keepdim=True)
-    return x.squeeze([3 + j for j in range(n) if j != keep])
+    return x.squeeze([3 + j for j in range(n) if j not in kept])
 
 
 def following(table: Table, values: Tensor, t: int = 0) -> Tensor:

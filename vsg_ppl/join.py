@@ -51,7 +51,7 @@ def join(
     sigma = gather(lambda p: p.said.signals, 1.0 / signals)
     successors = gather(lambda p: p.successors.clamp_min(0))
     probabilities = gather(_reached)
-    if signals > 1:
+    if pieces[0][0].said.signal_values:
         successors, probabilities = _with_signals(successors, probabilities, sigma)
         states = _signal_states(states, pieces[0][0].said.signal_values)
         initial = (initial[:, None] * sigma[0]).reshape(-1)

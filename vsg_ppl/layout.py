@@ -86,8 +86,8 @@ class Layout:
         chance = [self.chance[k].size if k in used else 1 for k in range(len(self.chance))]
         law = law.expand(*law.shape[:first], *chance)
         codes = codes.expand(self.n, *codes.shape[1:first], *chance)
-        flat = lambda x: x.reshape(*x.shape[:first], -1)  # noqa: E731 - no chance: K is 1
-        return flat(codes), flat(law)
+        # not `flatten`: without chance there is nothing to flatten, and K is 1
+        return codes.reshape(*codes.shape[:first], -1), law.reshape(*law.shape[:first], -1)
 
     def place(self, x: Tensor, what: str) -> Tensor:
         """(states, signals, agent 1, ..., agent N, chance 1, ..., chance M), each full or 1."""

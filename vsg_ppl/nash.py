@@ -23,9 +23,12 @@ from vsg_ppl.tabulate import tabulate
 from vsg_ppl.theory import safe_step
 from vsg_ppl.vpg import Entropy, Stage, natural_step, residual, soft_scores, soft_values
 
+STALE = 200
+"""Iterations without a better residual after which a temperature is given up."""
+
 Step = float | Literal["adaptive", "monotone", "safe"]
 Factorisation = Literal["marginal", "conditional"]
-INNER = 200
+INNER = 50
 """Steps in the stages between two evaluations of what comes after them."""
 
 
@@ -112,6 +115,7 @@ class _Run:
     """One run of VPG: the policies as logs, (B, H, S, A_i), and what has been seen on the way."""
 
     conditional: Conditional | None = None
+    cycles = False  # whether natural-gradient steps have failed to settle in some state
     progress: Progress
 
     def __init__(
@@ -222,7 +226,9 @@ class _Run:
         for t in reversed(range(horizon)):
             stage = Stage(self.table, ahead, t)
             now = [log[:, [t]] for log in self.logs]
-            now, steps = stage.solve(now, temperature, tolerance, INNER * self.max_steps)
+            now, steps = stage.solve(now, temperature, tolerance, self.max_steps)
+            if steps == self.max_steps:
+                now = stage.polish(now, temperature, tolerance)
             self.iterations = max(self.iterations, steps)
             ahead = stage.values(now, temperature, self.entropy)
             parts.append(now)
@@ -237,7 +243,7 @@ class _Run:
     def _alternate(self, temperature: float, tolerance: float) -> bool:
         """An infinite horizon: solve all stages, evaluate, again."""
         used: Tensor | None = None
-        least, stale = float("inf"), 0
+        pace, before, least, stale = 1.0, float("inf"), float("inf"), 0
         for _ in range(self.max_steps):
             values = soft_values(self.table, self.logs, temperature, self.entropy)
             scores = soft_scores(self.table, self.logs, values, temperature)
@@ -247,13 +253,18 @@ class _Run:
             if worst <= tolerance:
                 return True
             least, stale = (worst, 0) if worst < 0.9 * least else (least, stale + 1)
-            # values that overshoot are averaged; in zero-sum games that contracts
-            used = values if used is None or stale < 10 else used + 0.3 * (values - used)
-            self.logs, _ = Stage(self.table, used[:, 0]).solve(
-                self.logs, temperature, min(0.1 * tolerance, 1e-3 * worst), INNER
-            )
-            if stale > 200:
+            if stale == STALE:
                 return False
+            # values that overshoot are followed more slowly than the policies move
+            pace = max(0.7 * pace, 1e-3) if worst > before else min(1.05 * pace, 1.0)
+            before = worst
+            used = values if used is None else used + pace * (values - used)
+            stage, aim = Stage(self.table, used[:, 0]), min(0.1 * tolerance, 1e-3 * worst)
+            if self.cycles:  # stay on the branch; steps then move only the states that lost it
+                self.logs = stage.polish(self.logs, temperature, aim)
+            self.logs, steps = stage.solve(self.logs, temperature, aim, INNER)
+            if steps == INNER:
+                self.logs, self.cycles = stage.polish(self.logs, temperature, aim), True
         return False
 
     def _plain(self, temperature: float, tolerance: float) -> bool:

@@ -176,6 +176,82 @@ class Stage:
             weight = torch.minimum(0.5 / bend.clamp_min(1e-300), 2 * weight).clamp_max(1.0)
         return log_policies, max_steps
 
+    def polish(
+        self, log_policies: list[Tensor], temperature: float, tolerance: float, max_steps: int = 30
+    ) -> list[Tensor]:
+        """Newton's method on the same fixed point, for states in which the steps of Eq. 4 cycle.
+
+        The unknowns are the log policies of one state, all agents'; every state has its own system
+        and its own step length. A state that Newton's method does not bring closer stays as it was.
+        """
+        best, least = log_policies, self._off(log_policies, temperature)
+        logs, sizes = log_policies, [log.shape[-1] for log in log_policies]
+        for _ in range(max_steps):
+            if not bool((least > tolerance).any()):
+                break
+            error, slope = self._system(logs, temperature)
+            norm = error.abs().amax(-1, keepdim=True)
+            direction = -torch.linalg.solve_ex(slope, error[..., None])[0][..., 0]
+            direction = torch.nan_to_num(direction, nan=0.0, posinf=0.0, neginf=0.0)
+            done = norm <= 1e-14
+            direction = direction * (4.0 / direction.abs().amax(-1, keepdim=True)).clamp_max(1.0)
+            for length in (1.0, 0.5, 0.25, 0.1, 0.02):
+                moved = [
+                    (log + length * step).log_softmax(-1)
+                    for log, step in zip(logs, direction.split(sizes, -1), strict=True)
+                ]
+                after = self._error(moved, temperature)[0].abs().amax(-1, keepdim=True)
+                better = (after < norm) & ~done
+                logs = [torch.where(better, a, b) for a, b in zip(moved, logs, strict=True)]
+                done = done | better
+                if bool(done.all()):
+                    break
+            off = self._off(logs, temperature)
+            closer = off < least
+            best = [torch.where(closer, a, b) for a, b in zip(logs, best, strict=True)]
+            least = torch.where(closer, off, least)
+        return best
+
+    def _off(self, log_policies: list[Tensor], temperature: float) -> Tensor:
+        """max |π − softmax(scores)| of each state, (B, 1, S, 1)."""
+        scores = self.scores(log_policies, temperature)
+        offs = [
+            (log.exp() - score.softmax(-1)).abs().amax(-1, keepdim=True)
+            for log, score in zip(log_policies, scores, strict=True)
+        ]
+        return torch.stack(offs).amax(0)
+
+    def _error(
+        self, log_policies: list[Tensor], temperature: float
+    ) -> tuple[Tensor, list[Tensor]]:
+        """log π − log softmax(scores) of all agents side by side, and the softmaxes."""
+        aims = [score.log_softmax(-1) for score in self.scores(log_policies, temperature)]
+        errors = [
+            torch.where(aim > -torch.inf, log - aim, 0.0)
+            for log, aim in zip(log_policies, aims, strict=True)
+        ]
+        return torch.cat(errors, -1), [aim.exp() for aim in aims]
+
+    def _system(self, log_policies: list[Tensor], temperature: float) -> tuple[Tensor, Tensor]:
+        """The error and its derivative by the log policies, (B, 1, S, n) and (B, 1, S, n, n)."""
+        error, aims = self._error(log_policies, temperature)
+        policies = [log.exp() for log in log_policies]
+        rows = []
+        for i, payoff in enumerate(self.payoffs):
+            row = []
+            for j, policy in enumerate(policies):
+                size = (policies[i].shape[-1], policy.shape[-1])
+                if i == j:
+                    eye = torch.eye(size[0], dtype=error.dtype, device=error.device)
+                    row.append(eye.expand(*error.shape[:-1], *size))
+                    continue
+                pair = contract(payoff, policies, keep=(i, j))
+                pair = pair if i < j else pair.mT
+                pair = pair.expand(*error.shape[:-1], *size) * policy[..., None, :] / temperature
+                row.append((aims[i][..., None] * pair).sum(-2, keepdim=True) - pair)
+            rows.append(torch.cat(row, -1))
+        return error, torch.cat(rows, -2)
+
     @staticmethod
     def _bend(
         before: list[Tensor], after: list[Tensor], scores: list[Tensor], ahead: list[Tensor]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
@@ -22,9 +22,9 @@ gets is the pair ``(state, {signal: value})``.
 class PlayMessenger(Messenger):
     """Agents act by policies: π^i(a^i | s) or π^i(a^i | s, a^{-i}), in place of the prior u^i.
 
-    At the first action of a step the policies are run, those that look at the others' actions last;
-    the step's own action sites then take the chosen values and are hidden, so each action is one
-    site of the trace, with the policy's distribution.
+    A policy runs at its agent's first action of a step, one that looks at the others' actions after
+    theirs; the step's own action sites then take the chosen values and are hidden, so each action
+    is one site of the trace, with the policy's distribution. Who sits a step out chooses nothing.
 
     >>> import pyro, pyro.distributions as dist, torch
     >>> from pyro import poutine
@@ -47,9 +47,7 @@ class PlayMessenger(Messenger):
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         super().__init__()
-        # those who look at the others' actions choose after them
-        order = sorted(policies, key=lambda agent: takes(policies[agent], "seen"))
-        self.policies = {agent: policies[agent] for agent in order}
+        self.policies = dict(policies)
         if sum(takes(policy, "seen") for policy in policies.values()) > 1:
             raise GameError(
                 "two policies want to see the others' actions of the same step",
@@ -57,24 +55,24 @@ class PlayMessenger(Messenger):
             )
 
     def __enter__(self) -> PlayMessenger:
-        self._chosen: dict[str, Any] | None = None
         self._state, self._t = None, None
         self._signals: dict[str, Any] = {}
+        self._chosen: dict[str, Any] = {}  # by site
+        self._chose: set[str] = set()
         self._choosing = False
         super().__enter__()
         return self
 
     def _pyro_decision(self, msg: Any) -> None:
         self._state, self._t = msg["args"]
-        self._signals, self._chosen = {}, None
+        self._signals, self._chosen, self._chose = {}, {}, set()
 
     def _pyro_sample(self, msg: Any) -> None:
         part = role(msg)
         if self._choosing:  # a policy's own site: `_Record` has marked it
             return
         if isinstance(part, Act) and part.agent in self.policies:
-            if self._chosen is None:
-                self._chosen = self._choose()
+            self.choose(part.agent)
             if part.site not in self._chosen:
                 raise GameError(
                     f"the policy of '{part.agent}' does not sample this action",
@@ -89,19 +87,45 @@ class PlayMessenger(Messenger):
         if isinstance(part, Signal):
             self._signals[part.site] = msg["value"]
 
-    def _choose(self) -> dict[str, Any]:
-        state = (self._state, dict(self._signals)) if self._signals else self._state
-        chosen: dict[str, Any] = {}
-        self._choosing = True
-        try:
-            for agent, policy in self.policies.items():
-                own = _Record(agent)
-                with own:
-                    call(policy, state, t=self._t, seen=dict(chosen))
-                chosen |= own.values
-        finally:
-            self._choosing = False
-        return chosen
+    def choose(self, agent: str) -> Mapping[str, Any]:
+        """Run an agent's policy, once for each step; returns all that is chosen so far, by site."""
+        if agent not in self._chose:
+            self._chose.add(agent)
+            policy = self.policies[agent]
+            state = (self._state, dict(self._signals)) if self._signals else self._state
+            before, self._choosing = self._choosing, True
+            try:
+                with _Record(agent) as own:
+                    call(policy, state, t=self._t, seen=_Seen(self, agent))
+            finally:
+                self._choosing = before
+            self._chosen |= own.values
+        return self._chosen
+
+
+class _Seen(Mapping[str, Any]):
+    """The others' actions of this step: each policy runs when somebody looks at its action."""
+
+    def __init__(self, play: PlayMessenger, agent: str) -> None:
+        self.play, self.agent = play, agent
+
+    def __getitem__(self, site: str) -> Any:
+        for agent in sorted(self.play.policies, key=lambda agent: agent != site):
+            if site in self.play.choose(self.agent):
+                break
+            self.play.choose(agent)
+        return self.play.choose(self.agent)[site]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> Mapping[str, Any]:
+        for agent in self.play.policies:
+            self.play.choose(agent)
+        return self.play.choose(self.agent)
 
 
 class _Record(Messenger):
@@ -113,12 +137,12 @@ class _Record(Messenger):
         self.values: dict[str, Any] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"]:
+        if not msg["is_observed"] and role(msg) is None:
             msg["infer"]["vsg"] = Act(self.agent, msg["name"])
 
     def _pyro_post_sample(self, msg: Any) -> None:
         part = role(msg)
-        if isinstance(part, Act):
+        if isinstance(part, Act) and part.agent == self.agent:
             self.values[part.site] = msg["value"]
 
 
