@@ -109,13 +109,13 @@ class ConditionalPolicy(PyroModule):  # type: ignore[misc]
         """Sample the agent's action sites given the state and the others' actions."""
         scores = (self.prior + self.logits).movedim(2 + self.number, -1)
         now, number = _time(t, len(scores)), self.states.index(state)
-        others = []
+        others, seen = [], {} if seen is None else seen  # not `or`: that would look at them all
         for k, actions in enumerate(self.all_actions):
             if k != self.number:
                 forced: Tensor = getattr(self, f"forced{k}")
                 only = Vindex(forced)[now if len(forced) > 1 else 0, number]
                 idle = bool((only >= 0).all())  # perhaps there is nothing to see
-                others.append(only if idle else joint_action(actions, seen or {}))
+                others.append(only if idle else joint_action(actions, seen))
         sample_sites(
             self.all_actions[self.number], Vindex(scores)[(now, number, *others, slice(None))]
         )

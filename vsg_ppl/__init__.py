@@ -8,7 +8,7 @@
 """
 
 from vsg_ppl.agent import AgentGuide, AgentModel, agent_guide, agent_model
-from vsg_ppl.best_response import respond
+from vsg_ppl.best_response import BestResponse, best_response
 from vsg_ppl.certificate import Certificate, certify
 from vsg_ppl.elbo import MarkovELBO
 from vsg_ppl.errors import GameError
@@ -24,6 +24,7 @@ __all__ = [
     "AgentGuide",
     "AgentModel",
     "Annealing",
+    "BestResponse",
     "Certificate",
     "Game",
     "GameError",
@@ -33,11 +34,11 @@ __all__ = [
     "act",
     "agent_guide",
     "agent_model",
+    "best_response",
     "certify",
     "from_arrays",
     "nash",
     "optimality",
-    "respond",
     "signal",
     "tabulate",
     "unroll",

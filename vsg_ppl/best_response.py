@@ -1,10 +1,18 @@
-"""Best responses to given policies, exactly: soft (Prop. 5.2) and hard, by dynamic programming."""
+"""Best responses to given policies: by dynamic programming, or as inference, by SVI (Prop. 5.2)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyro
 import torch
+from pyro.infer import SVI
+from pyro.optim import PyroOptim
 from torch import Tensor
 
+from vsg_ppl.agent import PolicyLike, agent_guide, agent_model, as_policies
 from vsg_ppl.bellman import (
     Policies,
     contract,
@@ -12,8 +20,160 @@ from vsg_ppl.bellman import (
     evaluate,
     following,
 )
+from vsg_ppl.elbo import MarkovELBO, expected_elbo
 from vsg_ppl.errors import GameError
+from vsg_ppl.game import Game
+from vsg_ppl.reading import log_probabilities
 from vsg_ppl.table import Table
+from vsg_ppl.tabulate import tabulate
+
+
+@dataclass(frozen=True, eq=False)
+class BestResponse:
+    """An agent's best response in the sense of Eq. 3.
+
+    Attributes:
+        policy: π^i(a|s), (S, A) or (H, S, A); conditional π^i(a^i|s, a^{-i}), (..., S, A_1, ..., A_N).
+        elbo: its ELBO from the initial law, in Pyro's units.
+        losses: −ELBO at each step of SVI; empty for the exact method.
+    """
+
+    policy: Tensor
+    elbo: float
+    losses: list[float] = field(default_factory=list)
+
+
+def best_response(
+    game: Game,
+    agent: str,
+    others: Mapping[str, PolicyLike] | None = None,
+    *,
+    opponents: Mapping[str, PolicyLike] | None = None,
+    temperature: float = 1.0,
+    factorisation: Literal["marginal", "conditional"] = "marginal",
+    method: Literal["exact", "svi"] = "exact",
+    loss: Any = None,
+    steps: int = 1000,
+    learning_rate: float = 0.1,
+) -> BestResponse:
+    """The policy that maximises the agent's ELBO (Eq. 3), the others' policies given.
+
+    The closed form is the soft backup, π ∝ u exp(Q/τ) (Prop. 5.2); SVI on the agent's Pyro model and
+    guide climbs to the same policy.
+
+    Args:
+        game: a finite game program.
+        agent: who responds.
+        others: π^{-i}, tables or programs; priors where missing.
+        opponents: ρ, what the agent believes the others do; ``others`` by default. Where ρ differs,
+            the ELBO pays τ KL(ρ ‖ π^{-i}).
+        temperature: τ > 0, in units of reward.
+        factorisation: of the policy: "marginal" π(a^i|s) or "conditional" π(a^i|s, a^{-i}).
+        method: "exact" or "svi".
+        loss: for SVI, any ELBO of Pyro's; `MarkovELBO` by default.
+        steps: of SVI.
+        learning_rate: of Adam, which falls to a hundredth over the steps.
+
+    Raises:
+        GameError: unknown names, or policies that do not fit the game.
+
+    >>> from vsg_ppl.models import PrisonersDilemma
+    >>> exact = best_response(PrisonersDilemma(), "row")
+    >>> climbed = best_response(PrisonersDilemma(), "row", method="svi", steps=300)
+    >>> torch.allclose(exact.policy, climbed.policy, atol=1e-3)
+    True
+    """
+    for what, value, known in (
+        ("factorisation", factorisation, ("marginal", "conditional")),
+        ("method", method, ("exact", "svi")),
+    ):
+        if value not in known:
+            raise GameError(f"{what} '{value}'", hint=f"one of {', '.join(known)}.")
+    table = tabulate(game)
+    rest = [name for name in table.agents if name != agent]
+    table.number(agent)
+    actual = as_policies(game, others or {}, rest)
+    imagined = actual if opponents is None else as_policies(game, opponents, rest)
+    solver = _by_svi if method == "svi" else _exactly
+    conditional = factorisation == "conditional"
+    policy, losses = solver(
+        game, table, agent, actual, imagined, temperature, conditional, loss, steps, learning_rate
+    )
+    with torch.no_grad():
+        elbo = expected_elbo(
+            table,
+            table.number(agent),
+            policy.log(),
+            {table.number(j): log_probabilities(table, j, rho) for j, rho in imagined.items()},
+            {table.number(j): log_probabilities(table, j, pi) for j, pi in actual.items()},
+            temperature,
+        )
+    shown = policy[0] if table.horizon is not None else policy[0, 0]
+    return BestResponse(shown, float(elbo[0]), losses)
+
+
+def _exactly(
+    game: Game,
+    table: Table,
+    agent: str,
+    others: Mapping[str, Any],
+    opponents: Mapping[str, Any],
+    temperature: float,
+    conditional: bool,
+    *_: Any,
+) -> tuple[Tensor, list[float]]:
+    with torch.no_grad():
+        law, penalty = [], torch.zeros((1, 1, len(table.states)), dtype=torch.float64)
+        for name, prior in zip(table.agents, table.log_priors, strict=True):
+            rho = log_probabilities(table, name, opponents[name]) if name in opponents else prior
+            law.append(rho.exp())
+            if name != agent:
+                pi = log_probabilities(table, name, others[name]) if name in others else prior
+                penalty = penalty + temperature * divergence(law[-1], rho, pi)
+        if not torch.isfinite(penalty).all():
+            raise GameError(
+                f"the opponent model of '{agent}' plays what the others never do: its ELBO is −∞",
+                hint="opponent models that give zero where the others' policies do.",
+            )
+        policy, _value = respond(
+            table,
+            law,
+            table.number(agent),
+            temperature,
+            conditional=conditional,
+            penalty=penalty,
+        )
+    return policy, []
+
+
+def _by_svi(
+    game: Game,
+    table: Table,
+    agent: str,
+    others: Mapping[str, Any],
+    opponents: Mapping[str, Any],
+    temperature: float,
+    conditional: bool,
+    loss: Any,
+    steps: int,
+    learning_rate: float,
+) -> tuple[Tensor, list[float]]:
+    from vsg_ppl.guides.policy import ConditionalPolicy, TabularPolicy
+
+    with pyro.get_param_store().scope():
+        policy = (ConditionalPolicy if conditional else TabularPolicy)(table, agent)
+        model = agent_model(game, agent, others, temperature=temperature)
+        guide = agent_guide(game, agent, policy, opponents)
+        fall = 0.01 ** (1 / max(1, steps))
+        optim = PyroOptim(torch.optim.Adam, {"lr": learning_rate})
+        svi = SVI(model, guide, optim, MarkovELBO(table) if loss is None else loss)
+        losses = []
+        for _ in range(steps):
+            losses.append(float(svi.step()))
+            for inner in optim.optim_objs.values():
+                for group in inner.param_groups:
+                    group["lr"] *= fall
+        return policy.log_table().detach().exp()[None], losses
 
 
 def respond(

@@ -367,9 +367,9 @@ def _check_slice(part: _Slice, names: tuple[str, ...], known: set[str]) -> None:
     """The rules of the language, as `tabulate` has them; ``known`` is what came before."""
     here: set[str] = set()
     for site in part.sites:
-        if site.name in here | known:
+        if site.base in here or site.name in known:
             raise GameError("this name is used for two sites", site=site.name)
-        here.add(site.name)
+        here.add(site.base)
         if part.t < 0 and site.part is not None:
             raise GameError("the initial state is drawn by chance alone", site=site.name)
         if site.agent is not None and site.agent not in names:

@@ -340,6 +340,26 @@ class _Run:
         return x if self.table.batched else x[0]
 
 
+def random_policies(table: Table, seed: int = 0) -> dict[str, Tensor]:
+    """Policies drawn uniformly from the simplex of available actions, to start `nash` from.
+
+    >>> import vsg_ppl as vsg
+    >>> from vsg_ppl.models import StagHunt
+    >>> table = vsg.tabulate(StagHunt())
+    >>> solution = vsg.nash(table, initial=random_policies(table, seed=3))
+    >>> solution.solved
+    True
+    """
+    generator = torch.Generator().manual_seed(seed)
+    policies = {}
+    for agent, prior in zip(table.agents, table.log_priors, strict=True):
+        shape = (table.batch, table.horizon or 1, *prior.shape[2:])
+        draw = -torch.rand(shape, generator=generator, dtype=torch.float64).clamp_min(1e-12).log()
+        draw = draw.to(prior.device) * (prior > -torch.inf)
+        policies[agent] = draw / draw.sum(-1, keepdim=True)
+    return policies
+
+
 def potential_change(
     table: Table,
     before: list[Tensor],
