@@ -9,6 +9,14 @@ if __name__ != "vsg_ppl.guides":
         "write `import vsg_ppl.guides` or `from vsg_ppl.guides import ...`"
     )
 
+from vsg_ppl.guides.opponent import CountedOpponent, NeuralOpponent, TabularOpponent
 from vsg_ppl.guides.policy import ConditionalPolicy, FixedPolicy, TabularPolicy
 
-__all__ = ["ConditionalPolicy", "FixedPolicy", "TabularPolicy"]
+__all__ = [
+    "ConditionalPolicy",
+    "CountedOpponent",
+    "FixedPolicy",
+    "NeuralOpponent",
+    "TabularOpponent",
+    "TabularPolicy",
+]

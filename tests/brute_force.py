@@ -48,11 +48,8 @@ class _Script(Messenger):
         place = len(self.sizes)
         self.sizes.append(len(support))
         choice = self.choices[place] if place < len(self.choices) else 0
-        probability = float(
-            fn.probs[choice]
-            if isinstance(fn, torch.distributions.Categorical)
-            else fn.log_prob(support[choice]).exp()
-        )
+        law = fn.probs if len(support) == fn.probs.numel() else [1 - fn.probs, fn.probs]
+        probability = float(law[choice])  # not log_prob: torch keeps it away from log 0
         value = int(support[choice])
         if isinstance(part, Act):
             outcome.actions[part.agent] += (value,)

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from vsg_ppl.table import Table
 
+SMALL_STATES = 64
+"""Up to this many states, values over a finite horizon go through dense matrices."""
+
 DENSE_STATES = 2000
 """Up to this many states, discounted values come from one dense linear solve."""
 
@@ -96,16 +99,20 @@ def evaluate(table: Table, policies: Policies, rewards: Tensor) -> Tensor:
     """
     if table.horizon is None:
         return solve(table, policies, rewards)
-    small = len(table.states) <= 64
-    matrix = table.discount * transition(table, policies) if small else None
+    if len(table.states) <= SMALL_STATES:
+        matrix = table.discount * transition(table, policies)
+        b = max(len(matrix), len(rewards))
+        matrix = matrix.expand(b, table.horizon, -1, -1)[:, :-1]
+        stream = rewards.expand(b, table.horizon, -1, -1)
+        values: Tensor = _Recursion.apply(  # type: ignore[no-untyped-call]
+            matrix.movedim(1, 0), stream.movedim(1, 0)
+        )
+        return values.movedim(0, 1)
     value = rewards[:, -1]
     steps = [value]
     for t in reversed(range(table.horizon - 1)):
-        if matrix is not None:
-            ahead = matrix[:, _at(matrix, t)] @ value
-        else:
-            now = [policy[:, [_at(policy, t)]] for policy in policies]
-            ahead = table.discount * contract(following(table, value, t), now)[:, 0]
+        now = [policy[:, [_at(policy, t)]] for policy in policies]
+        ahead = table.discount * contract(following(table, value, t), now)[:, 0]
         value = rewards[:, _at(rewards, t)] + ahead
         steps.append(value)
     return torch.stack(steps[::-1], 1)
@@ -223,6 +230,32 @@ def _entries(table: Table, policies: Policies, t: int) -> tuple[Tensor, Tensor, 
         columns = table.successors[_at(table.successors[None], t)].expand(weights.shape[1:])
     rows = torch.arange(n, device=weights.device).reshape(-1, *[1] * (weights.ndim - 2))
     return rows.expand(columns.shape).reshape(-1), columns.reshape(-1), weights.flatten(1)
+
+
+class _Recursion(torch.autograd.Function):
+    """V_t = R_t + M_t V_{t+1} from the last time to the first, without a graph of the steps.
+
+    The gradient is the same recursion in the other direction, so it can itself be differentiated.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrices: Tensor, rewards: Tensor) -> Tensor:
+        steps = [rewards[-1]]
+        for matrix, reward in zip(
+            matrices.unbind()[::-1], rewards[:-1].unbind()[::-1], strict=True
+        ):
+            steps.append(torch.baddbmm(reward, matrix, steps[-1]))
+        values = torch.stack(steps[::-1])
+        ctx.save_for_backward(matrices, values)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        matrices, values = ctx.saved_tensors
+        adjoint: Tensor = _Recursion.apply(  # type: ignore[no-untyped-call]
+            matrices.flip(0).mT, grad.flip(0)
+        ).flip(0)
+        return adjoint[:-1] @ values[1:].mT, adjoint
 
 
 class _SparseSolve(torch.autograd.Function):

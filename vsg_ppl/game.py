@@ -123,7 +123,8 @@ def optimality(agent: str, reward: Any, *, name: str | None = None) -> None:
         reward: the reward, a number or a tensor without event dimensions.
         name: a name for this part of the reward, if it has several.
     """
-    reward = torch.as_tensor(reward)
+    if not isinstance(reward, Tensor):  # a Python number has double precision, torch's default not
+        reward = torch.as_tensor(reward, dtype=torch.float64)
     if reward.dtype not in (torch.float32, torch.float64):
         reward = reward.double()
     site = f"O_{agent}" if name is None else f"O_{agent}.{name}"

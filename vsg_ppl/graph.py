@@ -675,6 +675,7 @@ def _label(data: dict[str, Any]) -> str:
 
 
 def _escape(text: str) -> str:
-    plain = {"^": "ˆ", "~": "∼", "\\": "∖", " ": r"\ ", ".": "․"} | {c: f"\\{c}" for c in "_$%#&{}"}
-    # in braces a point or a hyphen stands without the spaces of mathematics
-    return "".join(plain.get(c, c if c.isalnum() else f"{{{c}}}") for c in text)
+    """Text for mathtext; what it cannot spell becomes the nearest it can."""
+    spelt = {c: f"\\{c}" for c in "_$%{} "} | dict(zip('^~\\.#"`', "ˆ∼∖․♯″‵", strict=True))
+    # in braces a hyphen stands without the spaces of a minus
+    return "".join(spelt.get(c, c if c.isalnum() else f"{{{c}}}") for c in text)

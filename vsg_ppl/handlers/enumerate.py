@@ -75,7 +75,7 @@ class EnumerateMessenger(Messenger):
             )
         self.last = name
         if isinstance(part, Optimality):
-            self.rewards.setdefault(part.agent, []).append((name, fn.log_factor))
+            self.rewards.setdefault(part.agent, []).append((name, _counted(msg)))
             return
         if (msg["infer"] or {}).get("_deterministic") or type(fn).__name__ == "Delta":
             return
@@ -84,6 +84,12 @@ class EnumerateMessenger(Messenger):
                 "a step observes data, and a game is not conditioned on any",
                 site=name,
                 hint="vsg.optimality(agent, reward) for a reward.",
+            )
+        if isinstance(part, Act) and not _is_plain(msg):
+            raise GameError(
+                "an action stands under `poutine.mask` or `poutine.scale`",
+                site=name,
+                hint="mask the reward; an action that is not available has prior probability zero.",
             )
         if name in self.sites:
             raise GameError("this name is used for two sites of one step", site=name)
@@ -109,6 +115,21 @@ class EnumerateMessenger(Messenger):
 
 
 enumerate_sites = EnumerateMessenger
+
+
+def _counted(msg: Any) -> Tensor:
+    """The reward of an optimality, as `poutine.mask` and `poutine.scale` let it count."""
+    reward: Tensor = msg["fn"].log_factor
+    if _is_plain(msg):
+        return reward
+    mask = True if msg["mask"] is None else msg["mask"]
+    return torch.where(torch.as_tensor(mask, device=reward.device), reward * msg["scale"], 0.0)
+
+
+def _is_plain(msg: Any) -> bool:
+    """Whether a site counts once, everywhere."""
+    whole = msg["mask"] is None or msg["mask"] is True
+    return whole and isinstance(msg["scale"], float | int) and msg["scale"] == 1
 
 
 def _kind(part: Any) -> Act | Signal | None:
@@ -140,9 +161,17 @@ def _support(name: str, part: Any, fn: Any) -> Tensor:
 
 def _probabilities(fn: Any, values: Tensor, dim: int) -> Tensor:
     """Probabilities of all values, float64, normalised, its own dimension leftmost."""
-    if _is_categorical(fn):
-        # not log_prob: torch clamps the logits of a zero probability to a finite number
+    # not log_prob where torch clamps it: what has probability zero must stay impossible
+    kind = torch.distributions
+    if isinstance(fn, kind.Categorical | kind.OneHotCategorical):
         probs = fn.probs.double().movedim(-1, 0)
+    elif isinstance(fn, kind.Bernoulli):
+        probs = torch.stack([1 - fn.probs.double(), fn.probs.double()])
+    elif isinstance(fn, kind.Binomial):
+        count, p = fn.total_count.double(), fn.probs.double()
+        k = values.double()
+        ways = (count + 1).lgamma() - (k + 1).lgamma() - (count - k + 1).lgamma()
+        probs = (ways + torch.xlogy(k, p) + torch.xlogy(count - k, 1 - p)).exp()
     else:
         probs = fn.log_prob(values).double().exp()
     batch = probs.shape[1:]

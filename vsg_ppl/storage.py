@@ -1,0 +1,460 @@
+"""Solutions in files: one safetensors file with the tensors, and the rest as JSON in its header.
+
+No pickle: reading a file runs no code of it. The file holds the game's table too, so that what is
+loaded can be certified and simulated without the program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections import namedtuple
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from vsg_ppl.certificate import Certificate
+from vsg_ppl.errors import GameError
+from vsg_ppl.reading import check_policy
+from vsg_ppl.solution import Solution
+from vsg_ppl.states import States
+from vsg_ppl.structure import leaves
+from vsg_ppl.table import Actions, Table
+from vsg_ppl.tabulate import tabulate
+
+FORMAT = "vsg_ppl.solution"
+VERSION = 1
+LONGEST = 90_000_000
+"""Bytes of JSON in a header; safetensors reads headers up to 100 MB."""
+
+TENSOR = "$tensor"
+"""Key of the objects that stand for tensors in the JSON."""
+
+
+def save(solution: Solution, path: str | Path) -> Path:
+    """Write a solution to one file, all of it or nothing: an older file is replaced at the end.
+
+    Args:
+        solution: of one game or of a batch.
+        path: of the file; its folder must exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        GameError: the file cannot be written, or the solution holds what JSON cannot.
+
+    >>> import tempfile, vsg_ppl as vsg
+    >>> from vsg_ppl.models import StagHunt
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save(vsg.nash(StagHunt()), f"{folder}/hunt.safetensors")
+    ...     loaded = load(path)
+    >>> loaded.certificate == vsg.certify(loaded.table, loaded.policies, loaded.temperature)
+    True
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = {
+        **{
+            field.name: _pack(getattr(solution, field.name), field.name, tensors)
+            for field in fields(Solution)
+            if field.name not in ("game", "table", "certificate")
+        },
+        "certificate": _pack(vars(solution.certificate), "certificate", tensors),
+        "table": _pack(_table_tree(solution.table), "table", tensors),
+    }
+    try:
+        content = json.dumps(tree)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise GameError(f"this solution cannot be written as JSON ({error})") from error
+    if len(content) > LONGEST:
+        raise GameError(
+            f"the history and names take {len(content):,} bytes, and a file's header holds "
+            f"{LONGEST:,}",
+            hint="dataclasses.replace(solution, history=solution.history[-1000:]).",
+        )
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "sha256": _digest(content, tensors),
+        "solution": content,
+    }
+    path = Path(path)
+    _write(path, safetensors.torch.save(tensors, metadata))
+    return path
+
+
+def load(path: str | Path, game: Any = None) -> Solution:
+    """Read what `save` wrote.
+
+    Without the game, states that were NamedTuples are look-alikes of the same name and fields; with
+    it, states are the game's own, and the policies act in its programs.
+
+    Args:
+        path: of the file.
+        game: the game program, or its table, if at hand. It must be the one that was solved.
+
+    Raises:
+        GameError: no such file; not a solution, cut off, altered, or of a newer version; another
+            game.
+    """
+    path = Path(path)
+    content, tensors = _read(path)
+    try:
+        solution = _solution(json.loads(content), tensors)
+    except GameError as error:
+        raise GameError(f"{path} holds a solution that does not fit together: {error}") from error
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        RuntimeError,  # with RecursionError
+    ) as error:
+        raise _foreign(path, f"a part of the solution is not as it should be ({error})") from error
+    if game is None:
+        return solution
+    table = game if isinstance(game, Table) else tabulate(game)
+    _same_game(solution.table, table, path)
+    program = None if isinstance(game, Table) else game
+    return Solution(**{**vars(solution), "game": program, "table": table})
+
+
+def _table_tree(table: Table) -> dict[str, Any]:
+    """All of a table; its states as their structure and their parts."""
+    tree = {field.name: getattr(table, field.name) for field in fields(Table)}
+    tree["actions"] = [vars(actions) for actions in table.actions]
+    tree["states"] = {
+        "structure": _structure(table.states.like),
+        "values": table.states.values,
+    }
+    return tree
+
+
+def _structure(like: Any) -> Any:
+    """The structure of a state as JSON; its leaves are ``"integer"``."""
+    if like is None:
+        return None
+    if isinstance(like, dict):
+        for key in like:
+            if not isinstance(key, str | int):
+                raise GameError(
+                    f"a state is a dict with the key {key!r}, and a file can only keep keys that "
+                    "are strings or integers"
+                )
+        plain = [str(key) if isinstance(key, str) else int(key) for key in like]
+        return {"dict": [[key, _structure(like[key])] for key in plain]}
+    if isinstance(like, tuple) and hasattr(like, "_fields"):
+        parts = zip(like._fields, like, strict=True)
+        return {
+            "named": type(like).__name__,
+            "fields": [[key, _structure(part)] for key, part in parts],
+        }
+    if isinstance(like, tuple | list):
+        kind = "list" if isinstance(like, list) else "tuple"
+        return {kind: [_structure(part) for part in like]}
+    return "integer"
+
+
+def _like(structure: Any) -> Any:
+    """A state of this structure; the opposite of `_structure`."""
+    if structure is None:
+        return None
+    if structure == "integer":
+        return 0
+    if "dict" in structure:
+        return {key: _like(part) for key, part in structure["dict"]}
+    if "named" in structure:
+        names = [key for key, _ in structure["fields"]]
+        make = namedtuple(structure["named"], names)  # type: ignore[misc]  # noqa: PYI024
+        return make(*(_like(part) for _, part in structure["fields"]))
+    if "list" in structure:
+        return [_like(part) for part in structure["list"]]
+    return tuple(_like(part) for part in structure["tuple"])
+
+
+def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """The value with tensors taken out; they go to ``tensors`` under dotted names."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {TENSOR: name}
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise GameError(f"{name} has the key {key!r}, which is not a string")
+        return {key: _pack(part, f"{name}.{key}", tensors) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_pack(part, f"{name}.{k}", tensors) for k, part in enumerate(value)]
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The opposite of `_pack`, but for tuples, which come back as lists."""
+    if isinstance(value, dict):
+        if list(value) == [TENSOR]:
+            return tensors[value[TENSOR]]
+        return {key: _unpack(part, tensors) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_unpack(part, tensors) for part in value]
+    return value
+
+
+def _digest(content: str, tensors: dict[str, Tensor]) -> str:
+    """A fingerprint of everything in the file."""
+    digest = hashlib.sha256(content.encode())
+    for name in sorted(tensors):
+        x = tensors[name]
+        digest.update(f"\n{name} {x.dtype} {tuple(x.shape)}\n".encode())
+        digest.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+    return digest.hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside the file, then rename: nobody ever sees half of it."""
+    target = path.resolve()
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise GameError(
+            f"{path} cannot be written ({error.strerror})", hint="a file in a folder that exists."
+        ) from error
+
+
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """The JSON and the tensors of a file that `save` wrote, unaltered."""
+    try:
+        with path.open("rb") as file:
+            content, digest = _marks(path, _metadata(path, file))
+            file.seek(0)
+            data = file.read()
+    except OSError as error:
+        hint = "the path that `save` returned." if isinstance(error, FileNotFoundError) else None
+        raise GameError(f"{path} cannot be read ({error.strerror})", hint=hint) from error
+    try:
+        tensors = safetensors.torch.load(data)
+    except Exception as error:  # its parser's own exception, which it does not export everywhere
+        raise _foreign(path, f"it is cut off or altered ({error})") from error
+    if _digest(content, tensors) != digest:
+        raise _foreign(path, "it has been altered since it was written: its fingerprint differs")
+    return content, tensors
+
+
+def _metadata(path: Path, file: BinaryIO) -> dict[Any, Any]:
+    """What the header of a safetensors file says of the whole; none if it is no such file."""
+    size = path.stat().st_size
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 or length > size - 8:
+        raise _foreign(path, "it is not a safetensors file, or cut off")
+    try:
+        header = json.loads(file.read(length))
+    except (ValueError, RecursionError) as error:
+        raise _foreign(path, "it is not a safetensors file") from error
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _marks(path: Path, metadata: dict[Any, Any]) -> tuple[str, str]:
+    """The JSON of a file that is ours and of a version we know, and its fingerprint."""
+    if metadata.get("format") != FORMAT:
+        raise _foreign(path, f"it lacks the mark '{FORMAT}' in its header")
+    try:
+        version = int(metadata["version"])
+        content, digest = metadata["solution"], metadata["sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _foreign(path, "its header is incomplete") from error
+    if version > VERSION:
+        raise GameError(
+            f"{path} has version {version} of the format, and this vsg_ppl reads versions up to "
+            f"{VERSION}",
+            hint="pip install --upgrade vsg_ppl.",
+        )
+    if version < 1 or not isinstance(content, str):
+        raise _foreign(path, "its header is incomplete")
+    return content, digest
+
+
+def _foreign(path: Path, why: str) -> GameError:
+    return GameError(f"{path} is no solution that can be read: {why}")
+
+
+def _solution(packed: Any, tensors: dict[str, Tensor]) -> Solution:
+    """The solution of a tree, after a look at whether its parts fit."""
+    tree = _unpack(packed, tensors)
+    table = _table(tree["table"])
+    _check_results(table, tree)
+    return Solution(
+        **{
+            **{field.name: tree[field.name] for field in fields(Solution) if field.name in tree},
+            "game": None,
+            "table": table,
+            "certificate": Certificate(**tree["certificate"]),
+        }
+    )
+
+
+def _table(tree: dict[str, Any]) -> Table:
+    tree = dict(tree)
+    states = tree.pop("states")
+    like, values = _like(states["structure"]), states["values"]
+    if values.ndim != 2 or values.dtype != torch.long or values.shape[1] != len(leaves(like)):
+        raise GameError("the states do not have the parts that their structure says")
+    table = Table(
+        **{
+            **tree,
+            "agents": tuple(tree["agents"]),
+            "actions": tuple(
+                Actions(
+                    tuple(actions["sites"]),
+                    tuple(actions["sizes"]),
+                    tuple(map(tuple, actions["labels"])),
+                )
+                for actions in tree["actions"]
+            ),
+            "states": States(like, values),
+            "log_priors": tuple(tree["log_priors"]),
+            "rewards": tuple(tree["rewards"]),
+        }
+    )
+    _check_table(table)
+    return table
+
+
+def _check_table(table: Table) -> None:
+    """Raise `GameError` unless the tensors fit each other."""
+    n, count, times = len(table.states), len(table.agents), table.horizon or 1
+    joint = table.sizes
+    if not (count == len(joint) == len(table.log_priors) == len(table.rewards)):
+        raise GameError("there are not as many actions, priors and rewards as agents")
+    k = table.probabilities.shape[-1]
+    if table.successors is None and k != n:
+        raise GameError(f"{k} probabilities stand for {n} next states")
+    batch = table.batch if table.batched else 1
+    for agent, actions, prior, reward in zip(
+        table.agents, table.actions, table.log_priors, table.rewards, strict=True
+    ):
+        if [len(labels) for labels in actions.labels] != list(actions.sizes):
+            raise GameError(f"the actions of '{agent}' have other names than there are actions")
+        _fits(f"the prior of '{agent}'", prior, (batch, times), (n, actions.size))
+        _fits(f"the reward of '{agent}'", reward, (batch, times), (n,), joint)
+        if not torch.isfinite(reward).all() or prior.isnan().any() or (prior > 1e-9).any():
+            raise GameError(f"the rewards or priors of '{agent}' are not numbers they can be")
+    _fits("the law of the next state", table.probabilities, (batch, times), (n,), joint, (k,))
+    _fits("the initial law", table.initial, (batch,), (n,))
+    for law in (table.probabilities, table.initial):
+        total = law.sum(-1)
+        if (law < 0).any() or not (total <= 1 + 1e-6).all():
+            raise GameError("a law has negative probabilities, or they sum to more than 1")
+    if table.successors is not None:
+        _fits("the next states", table.successors, (times,), (n,), joint, (k,), of=torch.long)
+        if (table.successors < 0).any() or (table.successors >= n).any():
+            raise GameError(f"a next state is not among the {n}")
+    if table.reachable is not None:
+        _fits("what is reachable", table.reachable, (), (times, n), of=torch.bool)
+
+
+def _check_results(table: Table, tree: dict[str, Any]) -> None:
+    """Raise `GameError` unless policies, values and answers are of this table."""
+    batch = (table.batch,) if table.batched else ()
+    times = () if table.horizon is None else (table.horizon,)
+    n = len(table.states)
+    for what, agents in (("policies", table.agents), ("values", table.agents)):
+        if list(tree[what]) != list(agents):
+            raise GameError(f"there are {what} of {', '.join(tree[what])}")
+    for agent in table.agents:
+        check_policy(table, agent, tree["policies"][agent])
+        _fits(f"the values of '{agent}'", tree["values"][agent], (), (*batch, *times, n))
+    for agent, answer in tree["answers"].items():
+        table.number(agent)
+        _fits(f"the answers of '{agent}'", answer, (), (*batch, *times, n, *table.sizes))
+
+
+def _fits(
+    what: str,
+    x: Tensor,
+    loose: tuple[int, ...],
+    exact: tuple[int, ...],
+    joint: tuple[int, ...] = (),
+    last: tuple[int, ...] = (),
+    of: torch.dtype = torch.float64,
+) -> None:
+    """Raise `GameError` unless x is (loose|1, exact, joint|1, last)."""
+    wanted = (*loose, *exact, *joint, *last)
+    free = [*range(len(loose)), *range(len(loose) + len(exact), len(wanted) - len(last))]
+    shape = tuple(x.shape)
+    fits = len(shape) == len(wanted) and all(
+        size == full or (size == 1 and d in free)
+        for d, (size, full) in enumerate(zip(shape, wanted, strict=True))
+    )
+    if not fits or x.dtype != of:
+        raise GameError(f"{what} has shape {shape} and {x.dtype}; expected {wanted} and {of}")
+
+
+def _same_game(stored: Table, table: Table, path: Path) -> None:
+    """Raise `GameError` where the game is not the one that was solved."""
+    for what, one, other in (
+        ("agents", list(stored.agents), list(table.agents)),
+        ("actions", stored.actions, table.actions),
+        ("horizon", stored.horizon, table.horizon),
+        ("discount", stored.discount, table.discount),
+        ("number of states", len(stored.states), len(table.states)),
+        ("states", _structure(stored.states.like), _structure(table.states.like)),
+        ("batch", (stored.batched, stored.batch), (table.batched, table.batch)),
+    ):
+        if one != other:
+            raise _another(path, stored, table, f"other {what}")
+    if not torch.equal(stored.states.values, table.states.values.cpu()):
+        raise _another(path, stored, table, "other states")
+    pairs = [
+        ("initial law", stored.initial, table.initial),
+        *(
+            (f"{what} of '{agent}'", *both)
+            for what, ones, others in (
+                ("rewards", stored.rewards, table.rewards),
+                ("priors", stored.log_priors, table.log_priors),
+            )
+            for agent, *both in zip(stored.agents, ones, others, strict=True)
+        ),
+    ]
+    for what, one, other in pairs:
+        if not _close(one, other):
+            raise _another(path, stored, table, f"other {what}")
+    if not _same_dynamics(stored, table):
+        raise _another(path, stored, table, "other transitions")
+
+
+def _same_dynamics(stored: Table, table: Table) -> bool:
+    if not _close(stored.probabilities, table.probabilities):
+        return False
+    if stored.successors is None or table.successors is None:
+        return stored.successors is table.successors
+    return _close(stored.successors, table.successors)
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """Equal up to what machines differ in; −inf equals itself."""
+    if one.ndim != other.ndim:
+        return False
+    if any(1 not in (a, b) and a != b for a, b in zip(one.shape, other.shape, strict=True)):
+        return False
+    return torch.allclose(one.double(), other.cpu().double(), rtol=1e-9, atol=1e-9)
+
+
+def _another(path: Path, stored: Table, table: Table, what: str) -> GameError:
+    return GameError(
+        f"{path} holds a solution of {stored.name}, which has {what} than {table.name}",
+        hint="the game and the parameters that were solved, or none.",
+    )
