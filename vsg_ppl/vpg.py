@@ -189,7 +189,7 @@ class Stage:
         for _ in range(max_steps):
             if not bool((least > tolerance).any()):
                 break
-            error, slope = self._system(logs, temperature)
+            error, slope = self.system(logs, temperature)
             norm = error.abs().amax(-1, keepdim=True)
             direction = -torch.linalg.solve_ex(slope, error[..., None])[0][..., 0]
             direction = torch.nan_to_num(direction, nan=0.0, posinf=0.0, neginf=0.0)
@@ -212,6 +212,10 @@ class Stage:
             least = torch.where(closer, off, least)
         return best
 
+    def aims(self, log_policies: list[Tensor], temperature: float) -> list[Tensor]:
+        """softmax(scores) of every agent: its best response."""
+        return [score.softmax(-1) for score in self.scores(log_policies, temperature)]
+
     def _off(self, log_policies: list[Tensor], temperature: float) -> Tensor:
         """max |π − softmax(scores)| of each state, (B, 1, S, 1)."""
         scores = self.scores(log_policies, temperature)
@@ -232,7 +236,7 @@ class Stage:
         ]
         return torch.cat(errors, -1), [aim.exp() for aim in aims]
 
-    def _system(self, log_policies: list[Tensor], temperature: float) -> tuple[Tensor, Tensor]:
+    def system(self, log_policies: list[Tensor], temperature: float) -> tuple[Tensor, Tensor]:
         """The error and its derivative by the log policies, (B, 1, S, n) and (B, 1, S, n, n)."""
         error, aims = self._error(log_policies, temperature)
         policies = [log.exp() for log in log_policies]
