@@ -754,6 +754,15 @@ def a_word(state):
     return "rain"
 
 
+def vectorised(state):
+    return state + torch.vmap(lambda x: x * 2)(act_and_pay()[None]).sum()
+
+
+def differentiated(state):
+    value = act_and_pay().double()
+    return state + torch.func.grad(lambda x: (x * value).sum())(torch.ones(1)).sum()
+
+
 def broken(state):
     return torch.zeros(2) @ torch.zeros(3)
 
@@ -772,6 +781,8 @@ def broken(state):
         (stranger, "at site 'O_nobody_0': 'nobody' is not among the agents a, b"),
         (other_structure, r"returns \(integer, integer\) as the next state, but .* is integer"),
         (a_word, "`step` of Program returns a state with a str"),
+        (vectorised, "torch.vmap or torch.func"),
+        (differentiated, "torch.vmap or torch.func"),
         (broken, "`step` of Program raises RuntimeError: inconsistent tensor size"),
     ],
 )
