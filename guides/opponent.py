@@ -1,4 +1,4 @@
-"""Models ρ of another agent: a table to learn by SVI, a neural network, or counts of what was seen."""
+"""Models ρ of another agent: a table to learn by SVI, a neural network, or counted actions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TabularOpponent(TabularPolicy):
         super().__init__(table, agent, logits, name=name or fresh_name(f"opponent.{agent}"))
 
 
-class NeuralOpponent(PyroModule):  # type: ignore[misc]
+class NeuralOpponent(PyroModule):
     """ρ(a^j | s) ∝ u(a^j | s) exp(network): for state spaces too large for a table's rows.
 
     The network reads the parts of the state, each scaled to [−1, 1], and with a horizon the time.
@@ -62,12 +62,14 @@ class NeuralOpponent(PyroModule):  # type: ignore[misc]
         self.register_buffer("prior", table.log_priors[self.number][0])
         widths = [table.states.values.shape[1] + 1, *hidden, self.actions.size]
         layers: list[nn.Module] = []
+        linear: Any = PyroModule[nn.Linear]
+        sequential: Any = PyroModule[nn.Sequential]
         for k, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
             layers += [nn.Tanh()] if k else []
-            layers += [PyroModule[nn.Linear](inputs, outputs, dtype=torch.float64)]
-        self.network = PyroModule[nn.Sequential](*layers)
+            layers += [linear(inputs, outputs, dtype=torch.float64)]
+        self.network = sequential(*layers)
 
-    @pyro_method  # type: ignore[untyped-decorator]
+    @pyro_method
     def log_table(self) -> Tensor:
         """log ρ, (H|1, S, A)."""
         times = torch.arange(self.times, device=self.prior.device)
@@ -87,7 +89,8 @@ class NeuralOpponent(PyroModule):  # type: ignore[misc]
         t, number = torch.broadcast_tensors(t, number)
         inputs = torch.cat([parts[number], clock.expand(number.shape)[..., None]], -1)
         row = self.prior[t if len(self.prior) > 1 else torch.zeros_like(t), number]
-        return row + self.network(inputs)  # type: ignore[no-any-return]
+        scores: Tensor = row + self.network(inputs)
+        return scores
 
 
 class CountedOpponent:

@@ -17,7 +17,7 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.table import Actions, Table
 
 
-class TabularPolicy(PyroModule):  # type: ignore[misc]
+class TabularPolicy(PyroModule):
     """π(a | s) ∝ u(a | s) exp(θ_{s,a}): a softmax table over the game's prior.
 
     Actions that the prior rules out stay ruled out whatever the parameters. In a game with a
@@ -50,12 +50,13 @@ class TabularPolicy(PyroModule):  # type: ignore[misc]
         start = torch.zeros(shape, dtype=torch.float64, device=table.device)
         if logits is not None:
             start = start + _with_time(logits, len(shape)).to(start)
-        self.logits = PyroParam(start)
+        self.logits: Any = PyroParam(start)
 
-    @pyro_method  # type: ignore[untyped-decorator]
+    @pyro_method
     def log_table(self) -> Tensor:
         """log π, (H|1, S, A)."""
-        return (self.prior + self.logits).log_softmax(-1)
+        log: Tensor = (self.prior + self.logits).log_softmax(-1)
+        return log
 
     def forward(self, state: Any, t: Any = None) -> None:
         """Sample the agent's action sites, given the state and, with a horizon, the time."""
@@ -68,7 +69,7 @@ class TabularPolicy(PyroModule):  # type: ignore[misc]
         return (table.horizon or 1, len(table.states), self.actions.size)
 
 
-class ConditionalPolicy(PyroModule):  # type: ignore[misc]
+class ConditionalPolicy(PyroModule):
     """π(a^i | s, a^{-i}) ∝ u(a^i | s) exp(θ): the paper's factorisation (Fig. 1, Prop. 5.2).
 
     The agent answers what its opponent model imagines; what it *executes* is the average
@@ -98,12 +99,13 @@ class ConditionalPolicy(PyroModule):  # type: ignore[misc]
         start = torch.zeros(shape, dtype=torch.float64, device=table.device)
         if logits is not None:
             start = start + logits.to(start)
-        self.logits = PyroParam(start)
+        self.logits: Any = PyroParam(start)
 
-    @pyro_method  # type: ignore[untyped-decorator]
+    @pyro_method
     def log_table(self) -> Tensor:
         """log π, (H|1, S, A_1, ..., A_N), normalised over the agent's own dimension."""
-        return (self.prior + self.logits).log_softmax(2 + self.number)
+        log: Tensor = (self.prior + self.logits).log_softmax(2 + self.number)
+        return log
 
     def forward(self, state: Any, t: Any = None, seen: Mapping[str, Tensor] | None = None) -> None:
         """Sample the agent's action sites given the state and the others' actions."""
@@ -178,6 +180,9 @@ def sample_sites(actions: Actions, scores: Tensor) -> None:
         value = pyro.sample(site, dist.Categorical(logits=own))
         if rest:
             scores = Vindex(scores)[(..., value, *[slice(None)] * rest)]
+            # a value that is never played still needs some law, where a table runs over all values
+            never = scores.amax(list(range(-rest, 0)), keepdim=True) == -torch.inf
+            scores = torch.where(never, 0.0, scores)
 
 
 def joint_action(actions: Actions, seen: Mapping[str, Tensor]) -> Tensor:

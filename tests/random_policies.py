@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import vsg_ppl as vsg
 from tests.brute_force import Action, BruteForce, LogPolicy, Seen, freeze
 from vsg_ppl.guides import ConditionalPolicy, TabularPolicy
 from vsg_ppl.table import Table
@@ -78,3 +79,49 @@ class Policies:
             return known[key]
 
         return log_policy
+
+
+class Case:
+    """A random instance of Eq. 3: an agent of a game, and everybody's policies.
+
+    Args:
+        game: the game program.
+        seed: of the logits; it also picks the agent.
+        conditional: whether the agent's policy is π(a^i|s, a^{-i}).
+    """
+
+    def __init__(self, game: Any, seed: int, *, conditional: bool = False) -> None:
+        self.game = game
+        self.table, self.brute = vsg.tabulate(game), BruteForce(game)
+        policies = Policies(self.table, self.brute, seed)
+        self.agent = game.agents[seed % len(game.agents)]
+        rest = [j for j in game.agents if j != self.agent]
+        make = policies.conditional if conditional else policies.marginal
+        self.policy = make(self.agent)
+        self.opponents = {j: policies.marginal(j) for j in rest}
+        self.others = {j: policies.marginal(j) for j in rest}
+        self.learnt = [self.policy, *self.opponents.values()]
+        self.parameters = [p for module in self.learnt for p in module.parameters()]
+        # the oracle's names for the same
+        self.functions = (
+            policies.read(self.policy),
+            {j: policies.read(rho) for j, rho in self.opponents.items()},
+            {j: policies.read(pi) for j, pi in self.others.items()},
+        )
+
+    def pair(self, temperature: float) -> tuple[vsg.AgentModel, vsg.AgentGuide]:
+        """The agent's model and guide."""
+        return (
+            vsg.agent_model(self.game, self.agent, self.others, temperature=temperature),
+            vsg.agent_guide(self.game, self.agent, self.policy, self.opponents),
+        )
+
+    def gradients(self, value: Tensor) -> list[Tensor]:
+        """Of a value, with respect to all logits; zero where it does not depend on them."""
+        if not value.requires_grad:
+            return [torch.zeros_like(p) for p in self.parameters]
+        found = torch.autograd.grad(value, self.parameters, allow_unused=True)
+        return [
+            torch.zeros_like(p) if g is None else g
+            for p, g in zip(self.parameters, found, strict=True)
+        ]

@@ -23,7 +23,7 @@ def test_ends_within_a_twentieth_of_the_exact_run(game, temperature):
     exact = vsg.nash(
         table, temperature=vsg.Annealing(stop=temperature, target_gap=None), tolerance=1e-6
     )
-    seen = nash_decentralised(table, temperature=temperature, iterations=600)
+    seen = nash_decentralised(table, temperature=temperature, iterations=300)
     assert seen.certificate.nash_gap <= exact.certificate.nash_gap + 0.05
     assert seen.status == "solved"
 

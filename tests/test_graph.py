@@ -679,6 +679,21 @@ def test_states_may_be_real_numbers_and_trees():
     assert not parents(graph, "s_0")
 
 
+def test_a_state_may_be_written_part_by_part():
+    """What was written into it belongs to its own step, not to the next one's reads."""
+
+    def step(state):
+        value = act_and_pay()
+        vsg.optimality("b", state.sum().double() + act_and_pay("b"))
+        following = torch.zeros(2, dtype=torch.long)
+        following[0] = value
+        return following
+
+    graph = dependency_graph(program("ab", step, lambda: torch.zeros(2, dtype=torch.long)))
+    assert parents(graph, "s_1") == {"a_0"} and parents(graph, "s_2") == {"a_1"}
+    assert parents(graph, "O_b_1") == {"b_1"} and parents(graph, "O_b.1_1") == {"s_1", "b_1"}
+
+
 def test_a_site_may_be_named_like_a_state():
     def game(*names):
         def step(state):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pygambit
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -49,7 +50,8 @@ def test_equals_gambits_branch(sizes, seed):
 
 
 def test_a_fold_is_followed():
-    """Three equilibria at low temperature, the principal one reached around a fold or not at all."""
+    """Three equilibria at low temperature, the principal one reached around a fold or not at
+    all."""
     rewards = torch.tensor([[[[6.0, 0.0], [5.0, 1.0]]], [[[6.0, 5.0], [0.0, 1.0]]]]).double()
     for temperature in (2.0, 0.5, 0.1):
         solution = vsg.logit_path(vsg.from_arrays(rewards), temperature)
@@ -68,12 +70,30 @@ def test_in_a_stochastic_game_it_is_a_fixed_point_of_nash(game):
         assert torch.allclose(path.policies[agent], steps.policies[agent], atol=1e-7)
 
 
+class OneDoorShut:
+    """Matching pennies with a third action for the row player that is never available."""
+
+    agents, horizon = ("row", "col"), 1
+
+    def initial(self):
+        return torch.tensor(0)
+
+    def step(self, state):
+        row = vsg.act("row", dist.Categorical(torch.tensor([0.5, 0.5, 0.0]).double()))
+        col = vsg.act("col", dist.Categorical(torch.tensor([0.5, 0.5]).double()))
+        pay = torch.tensor([[3.0, -1.0], [-1.0, 1.0], [9.0, 9.0]]).double()[row, col]
+        vsg.optimality("row", pay)
+        vsg.optimality("col", -pay)
+        return state
+
+
 def test_unavailable_actions_stay_out():
-    table = vsg.tabulate(Soccer(rows=2, columns=2))
-    solution = vsg.logit_path(table, 0.5)
-    ruled_out = table.log_priors[0][0, 0] == -torch.inf
+    solution = vsg.logit_path(OneDoorShut(), 0.5)
+    row, col = (solution.policies[agent][0, 0].numpy() for agent in ("row", "col"))
+    payoff = np.array([[3.0, -1.0], [-1.0, 1.0]])
     assert solution.solved
-    assert (solution.policies["a"][ruled_out] == 0).all()
+    assert row[2] == 0
+    assert logit_error([payoff, -payoff], [row[:2], col], 2.0) < 1e-9
 
 
 def test_a_stall_is_reported_as_one():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vsg_ppl.errors import GameError
-from vsg_ppl.game import Game, agents, title
+from vsg_ppl.game import Game, Limited, agents, takes, title
 from vsg_ppl.handlers.focus import focus
 from vsg_ppl.handlers.play import Policy, play
 from vsg_ppl.unroll import unroll
@@ -94,8 +95,8 @@ def agent_model(
         others: policies of the other agents, as programs or as tables of probabilities, shape
             (S, A) or (H, S, A). An agent that is missing acts by its prior.
         temperature: τ > 0, in units of reward.
-        horizon: number of decisions, by default the game's; a discounted game without a horizon runs
-            for a random number of steps (see `unroll`).
+        horizon: number of decisions, by default the game's; a discounted game without a horizon
+            runs for a random number of steps (see `unroll`).
 
     Raises:
         GameError: the agent or a policy is not of this game.
@@ -109,7 +110,7 @@ def agent_model(
     _check(game, agent, temperature)
     rest = [name for name in agents(game) if name != agent]
     return AgentModel(
-        game, agent, as_policies(game, others or {}, rest), float(temperature), horizon
+        game, agent, as_policies(game, others or {}, rest, horizon), float(temperature), horizon
     )
 
 
@@ -143,14 +144,24 @@ def agent_guide(
     """
     _check(game, agent, 1.0)
     rest = [name for name in agents(game) if name != agent]
-    mine = as_policies(game, {agent: policy}, [agent])[agent]
-    return AgentGuide(game, agent, mine, as_policies(game, opponents or {}, rest), horizon)
+    mine = as_policies(game, {agent: policy}, [agent], horizon)[agent]
+    theirs = as_policies(game, opponents or {}, rest, horizon)
+    if takes(mine, "seen") and len(theirs) < len(rest):
+        with suppress(GameError):  # a game without a table: its policy must say what it looks at
+            theirs = {**_priors(game, rest, horizon), **theirs}
+    return AgentGuide(game, agent, mine, theirs, horizon)
 
 
 def as_policies(
-    game: Game, given: Mapping[str, PolicyLike], allowed: list[str]
+    game: Game,
+    given: Mapping[str, PolicyLike],
+    allowed: list[str],
+    horizon: int | None = None,
 ) -> dict[str, Policy]:
-    """Policies as programs: tables of probabilities become fixed policies."""
+    """Policies as programs: tables of probabilities become fixed policies.
+
+    ``horizon`` takes the place of the game's, for the shape of the tables.
+    """
     from vsg_ppl.guides.policy import FixedPolicy
     from vsg_ppl.tabulate import tabulate
 
@@ -160,10 +171,25 @@ def as_policies(
             f"a policy is given for '{unknown[0]}', but the policies wanted here are those of "
             + (", ".join(f"'{name}'" for name in allowed) or "nobody")
         )
+    if not any(isinstance(policy, Tensor) for policy in given.values()):
+        return dict(given)  # type: ignore[arg-type]
+    # a game without end keeps its states, whatever part of it is played
+    ends = getattr(game, "horizon", None) is not None
+    table = tabulate(game if horizon is None or not ends else Limited(game, horizon))
     return {
-        name: FixedPolicy(tabulate(game), name, policy) if isinstance(policy, Tensor) else policy
+        name: FixedPolicy(table, name, policy) if isinstance(policy, Tensor) else policy
         for name, policy in given.items()
     }
+
+
+def _priors(game: Game, names: list[str], horizon: int | None) -> dict[str, Policy]:
+    """The agents' priors as policies, to run before the step does."""
+    from vsg_ppl.guides.policy import FixedPolicy
+    from vsg_ppl.tabulate import tabulate
+
+    table = tabulate(game if horizon is None else Limited(game, horizon))
+    laws = dict(zip(table.agents, table.log_priors, strict=True))
+    return {name: FixedPolicy(table, name, laws[name][0].exp()) for name in names}
 
 
 def _check(game: Game, agent: str, temperature: float | Callable[..., float]) -> None:

@@ -1,7 +1,8 @@
 """Expectations, backups and values on a table: the arithmetic below every exact solver.
 
 Policies are lists with one tensor of probabilities for each agent: (B|1, H|1, S, A_i), or, for at
-most one agent, the conditional π^i(a^i | s, a^{-i}) of shape (B|1, H|1, S, A_1, ..., A_N), which sums
+most one agent, the conditional π^i(a^i | s, a^{-i}) of shape (B|1, H|1, S, A_1, ..., A_N), which
+sums
 to one over the agent's own dimension. Values are (B, H, S, n) for n agents asked for, with H = 1 in
 infinite-horizon games. All of it is differentiable in policies, rewards and probabilities.
 """
@@ -16,6 +17,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from vsg_ppl.table import Table
 
@@ -32,7 +34,8 @@ def contract(x: Tensor, policies: Policies, keep: int | tuple[int, ...] | None =
     """Average over the actions of all agents but those to ``keep``.
 
     Args:
-        x: (B|1, H|1, S, A_1|1, ..., A_N|1, ...); dimensions behind the agents' are left as they are.
+        x: (B|1, H|1, S, A_1|1, ..., A_N|1, ...); dimensions behind the agents' are left as they
+            are.
         policies: one tensor for each agent.
         keep: the agent or agents whose actions stay.
 
@@ -209,7 +212,7 @@ def _conditional(policies: Policies, j: int) -> bool:
 
 
 def _weight(policies: Policies, j: int, trailing: int) -> Tensor:
-    """A policy with the dimensions of a table entry that has ``trailing`` more behind the agents'."""
+    """A policy with the dimensions of a table entry that has ``trailing`` more at the end."""
     policy, n = policies[j], len(policies)
     if _conditional(policies, j):
         return policy.reshape(*policy.shape, *[1] * trailing)
@@ -250,7 +253,8 @@ class _Recursion(torch.autograd.Function):
         return values
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         matrices, values = ctx.saved_tensors
         adjoint: Tensor = _Recursion.apply(  # type: ignore[no-untyped-call]
             matrices.flip(0).mT, grad.flip(0)
@@ -276,7 +280,7 @@ class _SparseSolve(torch.autograd.Function):
         return solution
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, columns, solution = ctx.saved_tensors
         adjoint = _iterate(ctx.matrix.T.tocsr(), grad).to(grad)
         weights = ctx.discount * (adjoint[rows] * solution[columns]).sum(-1)

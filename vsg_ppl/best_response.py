@@ -33,7 +33,8 @@ class BestResponse:
     """An agent's best response in the sense of Eq. 3.
 
     Attributes:
-        policy: π^i(a|s), (S, A) or (H, S, A); conditional π^i(a^i|s, a^{-i}), (..., S, A_1, ..., A_N).
+        policy: π^i(a|s), (S, A) or (H, S, A); conditional π^i(a^i|s, a^{-i}), (..., S, A_1, ...,
+            A_N).
         elbo: its ELBO from the initial law, in Pyro's units.
         losses: −ELBO at each step of SVI; empty for the exact method.
     """
@@ -58,8 +59,8 @@ def best_response(
 ) -> BestResponse:
     """The policy that maximises the agent's ELBO (Eq. 3), the others' policies given.
 
-    The closed form is the soft backup, π ∝ u exp(Q/τ) (Prop. 5.2); SVI on the agent's Pyro model and
-    guide climbs to the same policy.
+    The closed form is the soft backup, π ∝ u exp(Q/τ) (Prop. 5.2); SVI on the agent's Pyro model
+    and guide climbs to the same policy.
 
     Args:
         game: a finite game program.

@@ -114,8 +114,8 @@ def certify_tables(
 def nash_bound(table: Table, temperature: float) -> float:
     """ε of Theorem 4.2 as meant: τ Σ_t γ^t max_i max_{s,a} log 1/u^i(a|s), over available actions.
 
-    For uniform priors that is τ (T + 1) log max_i |A^i|, or τ log max_i |A^i| / (1 − γ). The print's
-    T log max|A| forgets one of the T + 1 decisions.
+    For uniform priors that is τ (T + 1) log max_i |A^i|, or τ log max_i |A^i| / (1 − γ). The
+    print's T log max|A| forgets one of the T + 1 decisions.
     """
     rare = [-prior[prior > -torch.inf].amin() for prior in table.log_priors]
     return temperature * total_weight(table.discount, table.horizon) * float(max(rare))

@@ -58,9 +58,7 @@ class Conditional:
             shift = (played[i] - self.executed[i]).abs().flatten(1).amax(1)
             off.append(torch.maximum(answer, shift))
         self.logs = moved
-        self.executed = [
-            0.5 * (old + new) for old, new in zip(self.executed, played, strict=True)
-        ]
+        self.executed = [0.5 * (old + new) for old, new in zip(self.executed, played, strict=True)]
         return torch.stack(values, -1), torch.stack(off).amax(0)
 
     def _value(self, i: int, law: list[Tensor], temperature: float) -> Tensor:
@@ -84,7 +82,9 @@ class Conditional:
         """Q^i(s, a) without the term log π^{-i}, which is constant in a^i."""
         reward = self.table.rewards[i]
         if self.table.horizon is None:
-            return reward + self.table.discount * following(self.table, value[:, 0, :, None])[..., 0]
+            return (
+                reward + self.table.discount * following(self.table, value[:, 0, :, None])[..., 0]
+            )
         steps = []
         for t in range(self.table.horizon):
             q = reward[:, [t if reward.shape[1] > 1 else 0]]

@@ -23,7 +23,7 @@ from vsg_ppl.vpg import natural_step, soft_values
 
 
 class Learner:
-    """One agent of Algorithm 1. It knows its own reward and how the world moves, and what it has seen.
+    """One agent of Algorithm 1: it knows its own reward, how the world moves, and what it saw.
 
     Args:
         table: the game. The other agents' rewards are taken out before anything is stored.
@@ -63,7 +63,7 @@ class Learner:
             model.observe(t, states, actions[j])
 
     def improve(self, weight: float) -> float:
-        """One step of Eq. 4 against the opponent models; its ELBO, in units of reward, before it."""
+        """One step of Eq. 4 against the opponent models; returns its ELBO before, in reward."""
         policies = [
             self.log_policy.exp() if j == self.number else self.opponents[j].log_table().exp()[None]
             for j in range(len(self.world.agents))
@@ -89,7 +89,7 @@ def nash_decentralised(
     seed: int = 0,
     progress: bool = False,
 ) -> Solution:
-    """Algorithm 1 without a centre: each agent knows its own reward, and learns the others by watching.
+    """Algorithm 1 without a centre: each agent knows its own reward and watches the others act.
 
     In each iteration the agents play, each puts what it saw of the others' actions into its replay
     buffer, refits ρ to it and takes one step of Eq. 4. The certificate is computed afterwards, from
@@ -97,8 +97,8 @@ def nash_decentralised(
 
     Args:
         game: a finite game program or its table.
-        temperature: τ, in units of reward. Policies that answer a noisy ρ tremble the more, the smaller
-            it is.
+        temperature: τ, in units of reward. Policies that answer a noisy ρ tremble the more, the
+            smaller it is.
         iterations: rounds of play and learning.
         plays: parallel plays in a round.
         length: decisions in a play; the horizon by default, or about 1 / (1 − γ) of them.
@@ -121,7 +121,10 @@ def nash_decentralised(
     if table.batched:
         raise GameError("agents play one game at a time, and this table holds a batch of them")
     if not temperature > 0 or not 0 < step <= 1 or iterations < 1 or plays < 1:
-        raise GameError("temperature, step, iterations and plays must be positive, the step at most 1")
+        raise GameError(
+            f"temperature {temperature}, step {step}, iterations {iterations}, plays {plays}: all "
+            "must be positive, and the step at most 1"
+        )
     generator = torch.Generator(device=table.device).manual_seed(seed)
     began, status, history = time.perf_counter(), "not converged", []
     learners = [Learner(table, agent, temperature) for agent in table.agents]
@@ -193,7 +196,9 @@ def _round(
         for j, model in learner.opponents.items():
             log, rho = learners[j].log_policy[0], model.log_table()
             now = when if len(log) > 1 else torch.zeros_like(when)
-            errors.append(divergence(log[now, where].exp(), log[now, where], rho[now, where]).mean())
+            errors.append(
+                divergence(log[now, where].exp(), log[now, where], rho[now, where]).mean()
+            )
     return float(torch.stack(errors).mean()) if errors else 0.0
 
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from vsg_ppl.agent import AgentGuide, AgentModel
 from vsg_ppl.bellman import contract, divergence, evaluate
 from vsg_ppl.errors import GameError
-from vsg_ppl.game import title
+from vsg_ppl.game import Limited, horizon, title
 from vsg_ppl.reading import log_probabilities
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
 
 
-class MarkovELBO(ELBO):  # type: ignore[misc]
+class MarkovELBO(ELBO):
     """The exact ELBO of `agent_model` and `agent_guide` for finite games, as a loss for `SVI`.
 
     The value is that of `pyro.infer.Trace_ELBO` with infinitely many particles; the gradient has no
@@ -49,7 +49,7 @@ class MarkovELBO(ELBO):  # type: ignore[misc]
     """
 
     def __init__(self, table: Table | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._table = table
         self._tables: WeakKeyDictionary[AgentModel, Table] = WeakKeyDictionary()
 
@@ -66,7 +66,7 @@ class MarkovELBO(ELBO):  # type: ignore[misc]
         """−ELBO, a number; gradients are added to the parameters'."""
         loss = self.differentiable_loss(model, guide)
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         return float(loss.detach())
 
     def elbo(self, model: AgentModel, guide: AgentGuide) -> Tensor:
@@ -87,6 +87,8 @@ class MarkovELBO(ELBO):  # type: ignore[misc]
                 f"the model is of '{model.agent}' in {title(model.game)}, the guide of "
                 f"'{guide.agent}' in {title(guide.game)}"
             )
+        if (ends := _horizon(model)) != _horizon(guide):
+            raise GameError(f"the model makes {ends} decisions, the guide {_horizon(guide)}")
         table = self._of(model)
         return expected_elbo(
             table,
@@ -129,7 +131,7 @@ class MarkovELBO(ELBO):  # type: ignore[misc]
         if self._table is not None:
             return self._table
         if model not in self._tables:
-            game = _Limited(model.game, model.horizon) if model.horizon else model.game
+            game = model.game if model.horizon is None else Limited(model.game, model.horizon)
             with pyro.poutine.trace(param_only=True) as params:
                 table = tabulate(game)
             if params.trace.nodes:  # the game itself learns: its table changes with every step
@@ -185,17 +187,12 @@ def expected_elbo(
     return (table.initial * values[:, 0]).sum(-1)
 
 
-def total_weight(discount: float, horizon: int | None) -> float:
+def total_weight(discount: float, decisions: int | None) -> float:
     """Σ_t γ^t over the game's decisions: T + 1, or 1 / (1 − γ)."""
-    if horizon is None:
+    if decisions is None:
         return 1.0 / (1.0 - discount)
-    return float(sum(discount**t for t in range(horizon)))
+    return float(sum(discount**t for t in range(decisions)))
 
 
-class _Limited:
-    """A game with another horizon."""
-
-    def __init__(self, game: Any, horizon: int) -> None:
-        self.agents, self.initial, self.step = game.agents, game.initial, game.step
-        self.discount, self.horizon = getattr(game, "discount", None), horizon
-        self.name = title(game)
+def _horizon(program: AgentModel | AgentGuide) -> int | None:
+    return horizon(program.game) if program.horizon is None else program.horizon

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class GameError(ValueError):
     """A game, a policy or a file is not what it should be.
@@ -38,3 +41,29 @@ class MissingExtra(ImportError):
             if " " not in package
             else package
         )
+
+
+@contextmanager
+def telling(program: str) -> Iterator[None]:
+    """Turn what a user's program raises into one sentence that says where.
+
+    >>> with telling("`step` of Tag"):
+    ...     {}["weather"]
+    Traceback (most recent call last):
+    ...
+    vsg_ppl.errors.GameError: `step` of Tag raises KeyError: 'weather'
+    """
+    try:
+        yield
+    except GameError:
+        raise
+    except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else "without a message"
+        branches = "ambiguous" in text or "converted to Scalar" in text
+        raise GameError(
+            f"{program} raises {type(error).__name__}: {text}",
+            hint="indexing a tensor, or torch.where: the program runs over all states and actions "
+            "at once, so it cannot branch (`if`) on one of them."
+            if branches
+            else None,
+        ) from error

@@ -110,7 +110,7 @@ def act(
         The action, an integer tensor for a ``Categorical`` prior.
     """
     site = agent if name is None else name
-    return pyro.sample(site, prior, infer={"vsg": Act(agent, site, _label_names(labels))})  # type: ignore[no-any-return]
+    return _sample(site, prior, Act(agent, site, _label_names(labels)))
 
 
 def optimality(agent: str, reward: Any, *, name: str | None = None) -> None:
@@ -129,12 +129,8 @@ def optimality(agent: str, reward: Any, *, name: str | None = None) -> None:
         reward = reward.double()
     site = f"O_{agent}" if name is None else f"O_{agent}.{name}"
     # `pyro.factor` takes no `infer`, so the Unit is written out; handlers read the reward off it
-    pyro.sample(
-        site,
-        dist.Unit(reward, validate_args=False),
-        obs=reward.new_empty(reward.shape + (0,)),
-        infer={"vsg": Optimality(agent)},
-    )
+    factor = dist.Unit(reward, validate_args=False)
+    _sample(site, factor, Optimality(agent), obs=reward.new_empty(reward.shape + (0,)))
 
 
 def signal(name: str, distribution: Any) -> Tensor:
@@ -147,7 +143,7 @@ def signal(name: str, distribution: Any) -> Tensor:
     Returns:
         The signal's value.
     """
-    return pyro.sample(name, distribution, infer={"vsg": Signal(name)})  # type: ignore[no-any-return]
+    return _sample(name, distribution, Signal(name))
 
 
 def discount(game: Game) -> float:
@@ -196,6 +192,20 @@ def title(game: object) -> str:
     return name if isinstance(name, str) else type(game).__name__
 
 
+class Limited:
+    """A game with another horizon.
+
+    Raises:
+        GameError: the horizon is not a whole number of decisions, 1 or more.
+    """
+
+    def __init__(self, game: Game, decisions: int) -> None:
+        self.agents, self.initial, self.step = game.agents, game.initial, game.step
+        self.discount, self.name = getattr(game, "discount", None), title(game)
+        self.horizon: int | None = decisions
+        self.horizon = horizon(self)
+
+
 def call(program: Callable[..., Any], state: Any, **extras: Any) -> Any:
     """Run ``program(state)`` with those of the extras (``t``, ``seen``) that it names."""
     accepted = _parameters(getattr(program, "__func__", program))
@@ -205,6 +215,11 @@ def call(program: Callable[..., Any], state: Any, **extras: Any) -> Any:
 def takes(program: Callable[..., Any], name: str) -> bool:
     """Whether a program has a parameter of this name."""
     return name in _parameters(getattr(program, "__func__", program))
+
+
+def _sample(name: str, law: Any, part: Act | Optimality | Signal, **given: Any) -> Tensor:
+    infer: Any = {"vsg": part}  # Pyro hands on keys that it does not know
+    return pyro.sample(name, law, infer=infer, **given)
 
 
 @lru_cache(maxsize=1024)

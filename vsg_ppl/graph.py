@@ -49,6 +49,7 @@ def dependency_graph(
     Each step is run once and every value remembers the sites it was computed from, so an edge
     says that the program *reads* a value directly; no edge is a guarantee of independence. A value
     that leaves torch (``int(x)``, ``x.numpy()``) counts as read by all of the step that follows.
+    Functions compiled by ``torch.jit`` are the exception: what they read is not seen.
 
     Nodes are named as the sites of `unroll` are: ``row_0``, ``O_row_0``, and ``weather_1`` for
     chance that makes the state of time 1; ``alive_t`` is left out. The state that the program hands
@@ -235,6 +236,11 @@ class _Reads(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if any(map(_is_wrapped, _flat((args, kwargs)))):
+            raise GameError(
+                "the step uses torch.vmap or torch.func, which hide what is read",
+                hint="batched operations without them.",
+            )
         read, name = self.of((args, kwargs)), getattr(func, "__name__", "")
         args, kwargs = _bare(args), _bare(kwargs)
         out = func(*args, **kwargs)
@@ -435,6 +441,10 @@ def _in_place(name: str) -> bool:
     if name.startswith("__i"):
         return name not in ("__int__", "__index__", "__invert__", "__iter__")
     return name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+
+
+def _is_wrapped(x: Any) -> bool:
+    return isinstance(x, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def _address(x: Tensor) -> int:

@@ -56,7 +56,11 @@ def join(
         states = _signal_states(states, pieces[0][0].said.signal_values)
         initial = (initial[:, None] * sigma[0]).reshape(-1)
         n *= signals
-    merge = lambda x: x.expand(*x.shape[:2], signals, *x.shape[3:]).flatten(1, 2)  # noqa: E731
+
+    def merge(x: Tensor) -> Tensor:
+        """States and signals in one dimension."""
+        return x.expand(*x.shape[:2], signals, *x.shape[3:]).flatten(1, 2)
+
     successors, probabilities = merge(successors), merge(probabilities)
     if 2 * successors.shape[-1] > n:
         dense = _dense(successors, probabilities, n)
@@ -74,11 +78,18 @@ def join(
         initial=initial[None],
         discount=discount,
         horizon=horizon,
+        acting=_acting(pieces, agents),
         name=name,
     )
     if horizon is None:
         return table
     return _with_reachable(table, horizon)
+
+
+def _acting(pieces: list[list[Piece]], agents: tuple[str, ...]) -> Tensor | None:
+    """Who acts when, (H, N), unless all always do."""
+    acts = torch.tensor([[agent in ps[0].said.log_priors for agent in agents] for ps in pieces])
+    return None if acts.all() else acts
 
 
 def _log(size: int) -> float:

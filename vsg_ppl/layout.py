@@ -32,7 +32,7 @@ class Outcomes:
 
 
 class Layout:
-    """Moves the dimensions of enumerated tensors to (state, signals, agent 1, ..., agent N, chance).
+    """Moves dimensions of enumerated tensors to (state, signals, agent 1, ..., agent N, chance).
 
     Args:
         tables: the enumeration handler after the run; dimension −1 was the states'.
@@ -50,8 +50,7 @@ class Layout:
             if isinstance(site.role, Act):
                 if site.role.agent not in self.acts:
                     raise GameError(
-                        f"'{site.role.agent}' acts but is not among the agents "
-                        f"{', '.join(agents)}",
+                        f"'{site.role.agent}' acts but is not among the agents {', '.join(agents)}",
                         site=site.name,
                     )
                 self.acts[site.role.agent].append(site)

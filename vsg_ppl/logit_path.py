@@ -74,8 +74,13 @@ def logit_path(
     show: Any = slice(None) if table.horizon is not None else 0
     gap = float(certificate.nash_gap)
     path.history.append(
-        {"iteration": len(path.history) + 1, "temperature": at, "residual": path.off, "elbo": {},
-         "nash_gap": gap}
+        {
+            "iteration": len(path.history) + 1,
+            "temperature": at,
+            "residual": path.off,
+            "elbo": {},
+            "nash_gap": gap,
+        }
     )
     return Solution(
         game=None if isinstance(game, Table) else game,
@@ -91,13 +96,14 @@ def logit_path(
         status="solved" if reached else "not converged",
         message=f"Nash gap {gap:.3g} at temperature {at:g}, on the principal branch"
         if reached
-        else f"the principal branch stalled at temperature {at:g}; raise `max_steps`, or use `nash`",
+        else f"the principal branch stalled at temperature {at:g}; raise `max_steps`, or use "
+        "`nash`",
         history=path.history,
     )
 
 
 class _Path:
-    """Points (log π of available actions, λ = 1/τ) with F = log π − log softmax(log u + λ Q) = 0."""
+    """Points (log π of available actions, λ = 1/τ) where log π = log softmax(log u + λ Q)."""
 
     def __init__(self, table: Table, entropy: Entropy, tolerance: float) -> None:
         self.table, self.entropy, self.tolerance = table, entropy, tolerance
@@ -113,7 +119,8 @@ class _Path:
             )
         self.places = self.free.nonzero().squeeze(-1)
         self.x = torch.cat([flat[self.free], flat.new_zeros(1)])
-        self.stage = Stage(table, None) if times * len(table.states) == 1 and table.horizon else None
+        one_shot = table.horizon == 1 and len(table.states) == 1
+        self.stage = Stage(table, None) if one_shot else None
         self.history: list[dict[str, Any]] = []
         self.off = 0.0
 
@@ -152,9 +159,12 @@ class _Path:
                 continue
             before, self.x = float(self.x[-1]), point
             self.history.append(
-                {"iteration": len(self.history) + 1,
-                 "temperature": 1 / max(1e-12, float(point[-1])),
-                 "residual": float(self._system(point)[0].abs().amax()), "elbo": {}}
+                {
+                    "iteration": len(self.history) + 1,
+                    "temperature": 1 / max(1e-12, float(point[-1])),
+                    "residual": float(self._system(point)[0].abs().amax()),
+                    "elbo": {},
+                }
             )
             if before < goal <= float(point[-1]):
                 return self._settle(goal)
@@ -201,7 +211,8 @@ class _Path:
         right = torch.zeros(len(self.x), 1, dtype=torch.float64)
         right[-1] = 1.0
         null: Tensor = torch.linalg.lstsq(bordered, right).solution[:, 0]
-        return null / null.norm()
+        unit: Tensor = null / null.norm()
+        return unit
 
     def _system(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """F and its derivative by (log π, λ), (n,) and (n, n + 1)."""

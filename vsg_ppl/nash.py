@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-
 from vsg_ppl.certificate import Certificate, certify_tables
 from vsg_ppl.conditional import Conditional
 from vsg_ppl.errors import GameError
@@ -45,20 +44,20 @@ def nash(
     certify_every: int = 10,
     progress: bool = False,
 ) -> Solution:
-    """Policies that are ELBO-optimal against each other, with their Nash gap (Algorithm 1, Thm 4.2).
+    """Policies ELBO-optimal against each other, with their Nash gap (Algorithm 1, Thm 4.2).
 
-    Every agent takes natural-gradient steps on its own ELBO (Eq. 4), all at once, with exact opponent
-    models ρ = π^{-i}. A fixed point is a joint maximiser of the ELBOs: the logit quantal response
+    Every agent takes natural-gradient steps on its own ELBO (Eq. 4), all at once, with exact
+    opponent models ρ = π^{-i}. A fixed point is a joint maximiser of the ELBOs: the logit quantal response
     equilibrium at this temperature, and an ε-Nash equilibrium with ε proportional to it.
     Convergence is proved for Markov potential games (Thm 5.8) and known for zero-sum games; other
     games may cycle, and the status then says so.
 
     Args:
         game: a game program, or a table, which may hold a batch of games.
-        temperature: τ in units of reward; or a schedule, `Annealing` or a falling sequence. By default
-            the temperature falls until the Nash gap is at most 1e-3.
-        factorisation: "marginal" policies π(a^i|s), or the paper's "conditional" π(a^i|s, a^{-i}), of
-            which the average over ρ is executed (and certified).
+        temperature: τ in units of reward; or a schedule, `Annealing` or a falling sequence. By
+            default the temperature falls until the Nash gap is at most 1e-3.
+        factorisation: "marginal" policies π(a^i|s), or the paper's "conditional" π(a^i|s, a^{-i}),
+            of which the average over ρ is executed (and certified).
         entropy: what τ is paid for in V: each agent's "own" divergence from its prior (the paper),
             the "joint" one (what makes Prop. 5.6 hold when actions move the state), or "none" (the
             agent quantal response equilibrium of other libraries). One-shot games agree.
@@ -71,8 +70,8 @@ def nash(
         progress: show a progress bar.
 
     Returns:
-        The solution: policies, values, certificate, history, and a status that says what to do next.
-        Ctrl-C returns the best certified policies so far.
+        The solution: policies, values, certificate, history, and a status that says what to do
+        next. Ctrl-C returns the best certified policies so far.
 
     Raises:
         GameError: a game that cannot be tabulated, or bad arguments.
@@ -146,7 +145,7 @@ class _Run:
         ]
 
     def anneal(self, schedule: Annealing | list[float]) -> None:
-        """Go through the temperatures; ends with `status`, `message`, `values` and `certificate`."""
+        """Go through the temperatures, then say how it went: status, message, certificate."""
         target = schedule.target_gap if isinstance(schedule, Annealing) else None
         stages = (
             list(schedule.stages(self._spread())) if isinstance(schedule, Annealing) else schedule
@@ -181,9 +180,7 @@ class _Run:
             return {}
         return {
             agent: self._show(policy)
-            for agent, policy in zip(
-                self.table.agents, self.conditional.policies(), strict=True
-            )
+            for agent, policy in zip(self.table.agents, self.conditional.policies(), strict=True)
         }
 
     def _finish(self, target: float | None) -> None:
@@ -330,9 +327,7 @@ class _Run:
         return certificate
 
     def _spread(self) -> float:
-        return max(
-            float((reward.amax() - reward.amin()).abs()) for reward in self.table.rewards
-        )
+        return max(float((reward.amax() - reward.amin()).abs()) for reward in self.table.rewards)
 
     def _show(self, x: Tensor) -> Tensor:
         """Drop the batch and time dimensions that the game does not have."""
@@ -393,17 +388,17 @@ def _schedule(temperature: float | Annealing | Sequence[float] | None) -> Anneal
         return Annealing()
     if isinstance(temperature, Annealing):
         return temperature
-    stages = [float(t) for t in temperature] if isinstance(temperature, Sequence) else [
-        float(temperature)
-    ]
+    stages = (
+        [float(t) for t in temperature]
+        if isinstance(temperature, Sequence)
+        else [float(temperature)]
+    )
     if not stages or not all(stage > 0 for stage in stages):
         raise GameError(f"the temperature is {temperature}; it must be positive")
     return stages
 
 
-def _check(
-    table: Table, factorisation: str, entropy: str, step: Step, max_steps: int
-) -> None:
+def _check(table: Table, factorisation: str, entropy: str, step: Step, max_steps: int) -> None:
     for what, value, known in (
         ("factorisation", factorisation, ("marginal", "conditional")),
         ("entropy", entropy, ("own", "joint", "none")),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsg_ppl.errors import GameError
+from vsg_ppl.errors import GameError, telling
 from vsg_ppl.game import call, takes
 from vsg_ppl.handlers.enumerate import EnumerateMessenger, enumerate_sites
 from vsg_ppl.table import Table, check_simplex
@@ -32,7 +32,7 @@ def read_policies(table: Table, policies: Mapping[str, Any]) -> list[Tensor]:
     return [
         check_policy(table, agent, policies[agent])
         if isinstance(policies[agent], Tensor)
-        else log_probabilities(table, agent, policies[agent]).exp()
+        else _played(table, agent, log_probabilities(table, agent, policies[agent]).exp())
         for agent in table.agents
     ]
 
@@ -68,8 +68,16 @@ def check_policy(table: Table, agent: str, policy: Tensor) -> Tensor:
             "state and action"
         )
     check_simplex(policy, f"the policy of '{agent}' has probabilities that")
+    # given in float32, they sum to one within 1e-7 only
+    policy = _sitting_out(table, number, policy / policy.sum(-1, keepdim=True), 0.0, 1.0)
+    return _played(table, agent, policy)
+
+
+def _played(table: Table, agent: str, policy: Tensor) -> Tensor:
+    """The policy, if it plays available actions only."""
+    number = table.number(agent)
     unavailable = (table.log_priors[number] == -torch.inf) & (policy > 0)
-    if unavailable.any():
+    if policy.ndim == 4 and unavailable.any():
         state, action = unavailable.nonzero()[0, -2:].tolist()
         raise GameError(
             f"the policy of '{agent}' plays {table.actions[number].names()[action]} in state "
@@ -81,15 +89,45 @@ def check_policy(table: Table, agent: str, policy: Tensor) -> Tensor:
 def log_probabilities(table: Table, agent: str, policy: Any) -> Tensor:
     """log π of a policy program, (1, H|1, S, A_i), or (1, H|1, S, A_1, ..., A_N) if conditional.
 
-    A library policy gives its own table; any other program is run once over all states, times and,
-    if it looks at them, actions of the others.
+    A library policy of this table gives its own; any other program is run once over all states,
+    times and, if it looks at them, actions of the others.
     """
     if isinstance(policy, Tensor):
         return check_policy(table, agent, policy).log()
-    if hasattr(policy, "log_table"):
-        log: Tensor = policy.log_table()
-        return log[None]
     number = table.number(agent)
+    if hasattr(policy, "log_table") and _is_of(policy, table):
+        log: Tensor = policy.log_table()[None]
+    else:
+        log = _run(table, number, policy)
+    return _sitting_out(table, number, log, -torch.inf, 0.0)
+
+
+def _is_of(policy: Any, table: Table) -> bool:
+    """Whether a library policy was made for this table, or one of the same states and times."""
+    states = getattr(policy, "states", None)
+    if states is table.states:
+        return len(policy.log_table()) in (1, table.horizon)
+    return (
+        states is not None
+        and len(policy.log_table()) in (1, table.horizon)
+        and states.values.shape == table.states.values.shape
+        and bool((states.values == table.states.values).all())
+    )
+
+
+def _sitting_out(table: Table, number: int, x: Tensor, never: float, always: float) -> Tensor:
+    """A policy that takes the first action wherever its agent does not act."""
+    if table.acting is None or bool(table.acting[:, number].all()):
+        return x
+    own = 3 if x.ndim == 4 else 3 + number
+    first = torch.full_like(x[:1, :1, :1], never)
+    first.select(own, 0).fill_(always)
+    acts = table.acting[:, number].reshape(1, -1, *[1] * (x.ndim - 2))
+    return torch.where(acts, x, first)
+
+
+def _run(table: Table, number: int, policy: Any) -> Tensor:
+    """log π of a program that is run once over all states and times."""
     seen = [k for k in range(len(table.agents)) if k != number] if takes(policy, "seen") else []
     given: dict[str, Tensor] = {}
     reserved = 2
@@ -99,13 +137,12 @@ def log_probabilities(table: Table, agent: str, policy: Any) -> Tensor:
         places[k] = []
         for site, size in zip(actions.sites, actions.sizes, strict=True):
             reserved += 1
-            given[site] = torch.arange(size, device=table.device).reshape(
-                -1, *[1] * (reserved - 1)
-            )
+            given[site] = torch.arange(size, device=table.device).reshape(-1, *[1] * (reserved - 1))
             places[k].append(-reserved)
     times = torch.arange(table.horizon or 1, device=table.device)[:, None]
     state = table.states.tensors()
-    with enumerate_sites(reserved) as sites:
+    agent = table.agents[number]
+    with telling(f"the policy of '{agent}'"), enumerate_sites(reserved) as sites:
         call(policy, state, t=times, seen=given)
     return _joint(table, number, sites, places)
 
@@ -114,7 +151,7 @@ def _joint(
     table: Table, number: int, sites: EnumerateMessenger, places: dict[int, list[int]]
 ) -> Tensor:
     """The product over the agent's sites, as (1, H|1, S, ...)."""
-    own = []
+    own: list[int] = []
     joint = torch.ones((), dtype=torch.float64, device=table.device)
     for site in table.actions[number].sites:
         if site not in sites.sites:
@@ -124,6 +161,12 @@ def _joint(
                 hint=f"add pyro.sample('{site}', ...) to the policy.",
             )
         found = sites.sites[site]
+        if found.size != table.actions[number].sizes[len(own)]:
+            raise GameError(
+                f"the policy of '{table.agents[number]}' has {found.size} actions, the game "
+                f"{table.actions[number].sizes[len(own)]}",
+                site=site,
+            )
         joint = joint * found.probabilities
         own.append(found.dim)
     dims = sites.dims

@@ -10,7 +10,7 @@ from vsg_ppl.errors import GameError
 
 @dataclass(frozen=True)
 class Annealing:
-    """A temperature that falls by a factor from stage to stage; each stage starts at the last's end.
+    """A temperature that falls by a factor; each stage starts where the last one ended.
 
     ε of Theorem 4.2 is proportional to the temperature, so a Nash equilibrium is a limit.
 

@@ -28,8 +28,8 @@ class Solution:
         game: the game program; ``None`` when only a table was given, or after `load` without one.
         table: the game's table.
         concept: of equilibrium, ``"nash"``.
-        policies: what each agent executes, (S, A), or (H, S, A) with a horizon; a leading (B,) for a
-            batch of games. Rows follow ``table.states``, columns ``table.actions``.
+        policies: what each agent executes, (S, A), or (H, S, A) with a horizon; a leading (B,) for
+            a batch of games. Rows follow ``table.states``, columns ``table.actions``.
         values: each agent's expected return by state, (S,) or (H, S), without entropy.
         certificate: exact gaps of ``policies``.
         temperature: τ of these policies.
@@ -165,4 +165,3 @@ class Solution:
     def _alone(self, what: str) -> None:
         if self.table.batched:
             raise GameError(f"{what} is of one game, and this solution holds {self.table.batch}")
-

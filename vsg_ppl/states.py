@@ -48,7 +48,8 @@ class Codec:
     def distinct(self, code: Tensor) -> Tensor:
         """The codes that occur, sorted."""
         if self.size > DIRECT:
-            return code.unique()
+            unique: Tensor = code.unique()
+            return unique
         present = torch.zeros(self.size, dtype=torch.bool, device=code.device)
         present[code.reshape(-1)] = True
         return present.nonzero().squeeze(-1)
@@ -93,7 +94,7 @@ class States(Sequence[Any]):
         return (rebuild(self.like, row) for row in self.values.tolist())
 
     def tensors(self, *, reserved: int = 1) -> Any:
-        """All states at once: the structure with leaves of shape (S, 1, ...), S at ``-reserved``."""
+        """All states at once: leaves of shape (S, 1, ...), S at dimension ``-reserved``."""
         shape = (len(self),) + (1,) * (reserved - 1)
         return rebuild(self.like, [leaf.reshape(shape) for leaf in self.values.unbind(1)])
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from vsg_ppl.certificate import Certificate
@@ -30,11 +31,21 @@ from vsg_ppl.tabulate import tabulate
 
 FORMAT = "vsg_ppl.solution"
 VERSION = 1
-LONGEST = 90_000_000
-"""Bytes of JSON in a header; safetensors reads headers up to 100 MB."""
+HEADER = 100_000_000
+"""Bytes of a header that safetensors still reads."""
 
 TENSOR = "$tensor"
 """Key of the objects that stand for tensors in the JSON."""
+
+PARTS = {
+    "log_priors": "priors",
+    "probabilities": "transitions",
+    "successors": "transitions",
+    "initial": "initial law",
+    "reachable": "reachable states",
+    "batched": "batch",
+}
+"""Parts of a table in words."""
 
 
 def save(solution: Solution, path: str | Path) -> Path:
@@ -72,20 +83,23 @@ def save(solution: Solution, path: str | Path) -> Path:
         content = json.dumps(tree)
     except (TypeError, ValueError, RecursionError) as error:
         raise GameError(f"this solution cannot be written as JSON ({error})") from error
-    if len(content) > LONGEST:
-        raise GameError(
-            f"the history and names take {len(content):,} bytes, and a file's header holds "
-            f"{LONGEST:,}",
-            hint="dataclasses.replace(solution, history=solution.history[-1000:]).",
-        )
+    _solution(json.loads(content), tensors)  # nothing is written that could not be read
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
         "sha256": _digest(content, tensors),
         "solution": content,
     }
+    data = safetensors.torch.save(tensors, metadata)
+    length = int.from_bytes(data[:8], "little")
+    if length > HEADER:
+        raise GameError(
+            f"the history and names take {length:,} bytes, and the header of a file {HEADER:,} at "
+            "most",
+            hint="dataclasses.replace(solution, history=solution.history[-1000:]).",
+        )
     path = Path(path)
-    _write(path, safetensors.torch.save(tensors, metadata))
+    _write(path, data)
     return path
 
 
@@ -197,7 +211,7 @@ def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     """The opposite of `_pack`, but for tuples, which come back as lists."""
     if isinstance(value, dict):
-        if list(value) == [TENSOR]:
+        if list(value) == [TENSOR] and isinstance(value[TENSOR], str):
             return tensors[value[TENSOR]]
         return {key: _unpack(part, tensors) for key, part in value.items()}
     if isinstance(value, list):
@@ -246,9 +260,10 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
         raise GameError(f"{path} cannot be read ({error.strerror})", hint=hint) from error
     try:
         tensors = safetensors.torch.load(data)
-    except Exception as error:  # its parser's own exception, which it does not export everywhere
+        found = _digest(content, tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _foreign(path, f"it is cut off or altered ({error})") from error
-    if _digest(content, tensors) != digest:
+    if found != digest:
         raise _foreign(path, "it has been altered since it was written: its fingerprint differs")
     return content, tensors
 
@@ -257,7 +272,7 @@ def _metadata(path: Path, file: BinaryIO) -> dict[Any, Any]:
     """What the header of a safetensors file says of the whole; none if it is no such file."""
     size = path.stat().st_size
     length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > size - 8:
+    if size < 8 or length > min(size - 8, HEADER):
         raise _foreign(path, "it is not a safetensors file, or cut off")
     try:
         header = json.loads(file.read(length))
@@ -371,11 +386,13 @@ def _check_results(table: Table, tree: dict[str, Any]) -> None:
     batch = (table.batch,) if table.batched else ()
     times = () if table.horizon is None else (table.horizon,)
     n = len(table.states)
-    for what, agents in (("policies", table.agents), ("values", table.agents)):
-        if list(tree[what]) != list(agents):
-            raise GameError(f"there are {what} of {', '.join(tree[what])}")
-    for agent in table.agents:
-        check_policy(table, agent, tree["policies"][agent])
+    for what in ("policies", "values"):
+        if list(tree[what]) != list(table.agents):
+            raise GameError(f"the {what} are those of {', '.join(tree[what])}")
+    for agent, size in zip(table.agents, table.sizes, strict=True):
+        policy = tree["policies"][agent]
+        _fits(f"the policy of '{agent}'", policy, (), (*batch, *times, n, size))
+        check_policy(table, agent, policy)
         _fits(f"the values of '{agent}'", tree["values"][agent], (), (*batch, *times, n))
     for agent, answer in tree["answers"].items():
         table.number(agent)
@@ -405,56 +422,23 @@ def _fits(
 
 def _same_game(stored: Table, table: Table, path: Path) -> None:
     """Raise `GameError` where the game is not the one that was solved."""
-    for what, one, other in (
-        ("agents", list(stored.agents), list(table.agents)),
-        ("actions", stored.actions, table.actions),
-        ("horizon", stored.horizon, table.horizon),
-        ("discount", stored.discount, table.discount),
-        ("number of states", len(stored.states), len(table.states)),
-        ("states", _structure(stored.states.like), _structure(table.states.like)),
-        ("batch", (stored.batched, stored.batch), (table.batched, table.batch)),
-    ):
-        if one != other:
-            raise _another(path, stored, table, f"other {what}")
-    if not torch.equal(stored.states.values, table.states.values.cpu()):
-        raise _another(path, stored, table, "other states")
-    pairs = [
-        ("initial law", stored.initial, table.initial),
-        *(
-            (f"{what} of '{agent}'", *both)
-            for what, ones, others in (
-                ("rewards", stored.rewards, table.rewards),
-                ("priors", stored.log_priors, table.log_priors),
+    ones: dict[str, Tensor] = {}
+    others: dict[str, Tensor] = {}
+    one, other = _pack(_table_tree(stored), "", ones), _pack(_table_tree(table), "", others)
+    parts = [part for part in one if part != "name"]
+    for part in parts:
+        same = one[part] == other[part] and all(
+            _close(x, others[name]) for name, x in ones.items() if name.split(".")[1] == part
+        )
+        if not same:
+            raise GameError(
+                f"{path} holds a solution of {stored.name}, which differs from {table.name} in its "
+                + PARTS.get(part, part),
+                hint="the game and the parameters that were solved, or none.",
             )
-            for agent, *both in zip(stored.agents, ones, others, strict=True)
-        ),
-    ]
-    for what, one, other in pairs:
-        if not _close(one, other):
-            raise _another(path, stored, table, f"other {what}")
-    if not _same_dynamics(stored, table):
-        raise _another(path, stored, table, "other transitions")
-
-
-def _same_dynamics(stored: Table, table: Table) -> bool:
-    if not _close(stored.probabilities, table.probabilities):
-        return False
-    if stored.successors is None or table.successors is None:
-        return stored.successors is table.successors
-    return _close(stored.successors, table.successors)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
     """Equal up to what machines differ in; −inf equals itself."""
-    if one.ndim != other.ndim:
-        return False
-    if any(1 not in (a, b) and a != b for a, b in zip(one.shape, other.shape, strict=True)):
-        return False
-    return torch.allclose(one.double(), other.cpu().double(), rtol=1e-9, atol=1e-9)
-
-
-def _another(path: Path, stored: Table, table: Table, what: str) -> GameError:
-    return GameError(
-        f"{path} holds a solution of {stored.name}, which has {what} than {table.name}",
-        hint="the game and the parameters that were solved, or none.",
-    )
+    same = one.shape == other.shape and one.dtype == other.dtype
+    return same and torch.allclose(one.double(), other.double(), rtol=1e-9, atol=1e-9)

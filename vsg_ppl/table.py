@@ -60,6 +60,8 @@ class Table:
         discount: γ.
         horizon: number of decisions, ``None`` for infinite.
         reachable: (H, S), whether a state can occur at a time; ``None`` when all can.
+        acting: (H, N), whether an agent acts at a time; ``None`` when all always do. Who sits out
+            has its first action alone available.
         batched: whether the leading dimension is the user's, or of size 1 and not to be shown.
         name: of the game.
     """
@@ -75,6 +77,7 @@ class Table:
     discount: float
     horizon: int | None
     reachable: Tensor | None = None
+    acting: Tensor | None = None
     batched: bool = False
     name: str = "game"
 
@@ -110,15 +113,15 @@ class Table:
 
     def to(self, device: str | torch.device) -> Table:
         """The same table on another device."""
-        move = lambda x: x if x is None else x.to(device)  # noqa: E731
         return replace(
             self,
-            log_priors=tuple(map(move, self.log_priors)),
-            rewards=tuple(map(move, self.rewards)),
-            successors=move(self.successors),
-            probabilities=move(self.probabilities),
-            initial=move(self.initial),
-            reachable=move(self.reachable),
+            log_priors=tuple(prior.to(device) for prior in self.log_priors),
+            rewards=tuple(reward.to(device) for reward in self.rewards),
+            successors=None if self.successors is None else self.successors.to(device),
+            probabilities=self.probabilities.to(device),
+            initial=self.initial.to(device),
+            reachable=None if self.reachable is None else self.reachable.to(device),
+            acting=None if self.acting is None else self.acting.to(device),
         )
 
     def summary(self) -> dict[str, Any]:
@@ -213,14 +216,20 @@ def from_arrays(
         if law.shape[-1] != n_states:
             raise GameError(f"the initial law has {law.shape[-1]} entries for {n_states} states")
         check_simplex(law, "the initial law")
-    if horizon is None and not 0 <= discount < 1:
+    if not 0 <= discount <= 1:
+        raise GameError(f"the discount is {discount:g}, not in [0, 1]")
+    if horizon is not None and (
+        isinstance(horizon, bool) or int(horizon) != horizon or horizon < 1
+    ):
+        raise GameError(f"the horizon is {horizon!r}; it counts decisions, 1 or more")
+    if horizon is None and discount == 1:
         raise GameError(
             f"discount {discount:g} and no horizon: the game never ends",
             hint="discount=0.9, or horizon=10.",
         )
     names = tuple(agents) if agents is not None else tuple(f"agent{i + 1}" for i in range(n_agents))
-    if len(names) != n_agents:
-        raise GameError(f"{len(names)} names for {n_agents} agents")
+    if len(names) != n_agents or len(set(names)) != n_agents:
+        raise GameError(f"the names {', '.join(names)} are not {n_agents} different ones")
     device = rewards.device
     return Table(
         agents=names,

@@ -8,9 +8,8 @@ there are none, `_join` puts the rounds together and numbers the next states.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from math import prod
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vsg_ppl import structure
-from vsg_ppl.errors import GameError
+from vsg_ppl.errors import GameError, telling
 from vsg_ppl.game import Game, agents, call, discount, horizon, takes, title
 from vsg_ppl.handlers.enumerate import enumerate_sites
 from vsg_ppl.join import Piece, join
@@ -29,12 +28,17 @@ from vsg_ppl.table import Actions, Table
 CHUNK = 1 << 22
 """Outcomes to run at a time: larger runs gain nothing and cost memory."""
 
+DEPTH = 10_000
+"""Steps away from the first states at which a game without a horizon is taken to have no end."""
+
 
 def tabulate(game: Game, *, device: str | None = None, max_bytes: float | None = None) -> Table:
     """The table of a finite game program.
 
-    The step runs once for every state, all in parallel, under an enumeration handler that gives each
-    finite site its own tensor dimension. Rewards span only the actions they depend on, averaged over
+    The step runs once for every state, all in parallel, under an enumeration handler that gives
+    each
+    finite site its own tensor dimension. Rewards span only the actions they depend on, averaged
+    over
     the step's chance; next states come as (number, probability) pairs. The state space is found by
     exploring from ``initial``. A public signal becomes part of the state (§5.3).
 
@@ -87,7 +91,7 @@ class _Exploration:
         self.codec = _codec(rows)
         self.known = self.codec.encode(list(rows.unbind(1))).expand(len(rows))
         layer = rows
-        for t in range(self.horizon) if self.horizon is not None else iter(int, 1):
+        for t in count() if self.horizon is None else range(self.horizon):
             if self.timed or not self.rounds:
                 self.rounds.append([])
             made = self._rounds(layer, t)
@@ -100,11 +104,17 @@ class _Exploration:
             layer = self.codec.decode(found if self.timed else new)
             if not len(layer):
                 break
+            if self.horizon is None and t >= DEPTH:
+                state = structure.rebuild(self.like, layer[-1].tolist())
+                raise GameError(
+                    f"{title(self.game)} still has new states after {t:,} steps, such as {state}",
+                    hint="bound the state (clamp it), or give the game a horizon.",
+                )
         return self._join(rows, law)
 
     def _initial(self) -> tuple[Any, Tensor, Tensor]:
         """A state for its structure, the rows of the possible first states, and their law."""
-        with self._speaking("initial"), enumerate_sites(0) as tables:
+        with telling(f"`initial` of {title(self.game)}"), enumerate_sites(0) as tables:
             like = self.game.initial()
             parts = structure.leaves(like)
         sites = list(tables.sites.values())
@@ -116,15 +126,19 @@ class _Exploration:
         for site in sites:
             law = law * site.probabilities
         law = law.reshape(-1)
-        if any(part.ndim > len(shape) for part in parts):
-            bad = next(part for part in parts if part.ndim > len(shape))
-            raise GameError(
-                f"`initial` of {title(self.game)} returns a part of shape {tuple(bad.shape)}; each "
-                "part of a state is one integer",
-                hint="a tuple of integers for a vector.",
-            )
-        columns = [part.expand(shape).reshape(-1) for part in parts]
-        rows = torch.stack(columns, -1) if columns else torch.zeros(len(law), 0).long()
+        for part in parts:
+            full = (1,) * (len(shape) - part.ndim) + tuple(part.shape)
+            if len(full) > len(shape) or any(
+                size not in (1, whole) for size, whole in zip(full, shape, strict=True)
+            ):
+                raise GameError(
+                    f"`initial` of {title(self.game)} returns a part of shape {tuple(part.shape)}; "
+                    "each part of a state is one integer",
+                    hint="a tuple of integers for a vector.",
+                )
+        if not parts:  # a game without a state
+            return like, torch.zeros(1, 0, dtype=torch.long), law.sum()[None]
+        rows = torch.stack([part.expand(shape).reshape(-1) for part in parts], -1)
         rows, inverse = rows.unique(dim=0, return_inverse=True)
         law = law.new_zeros(len(rows)).index_add(0, inverse.reshape(-1), law)
         rows, law = rows[law > 0], law[law > 0]
@@ -148,14 +162,14 @@ class _Exploration:
     def _run(self, layer: Tensor, t: int) -> _Round:
         state = structure.rebuild(self.like, list(layer.unbind(-1)))
         limit = self.budget / 64 / len(layer)
-        with self._speaking("step"), enumerate_sites(1, limit) as tables:
+        with telling(f"`step` of {title(self.game)}"), enumerate_sites(1, limit) as tables:
             following = call(self.game.step, state, t=t)
             if self.horizon == 1:
                 following = state  # what the last step returns is not used
             if not structure.same_structure(self.like, following):
                 raise GameError(
-                    f"the step of {title(self.game)} returns {structure.describe(following)} as the "
-                    f"next state, but the initial state is {structure.describe(self.like)}",
+                    f"the step of {title(self.game)} returns {structure.describe(following)} as "
+                    f"the next state, but the initial state is {structure.describe(self.like)}",
                     hint="return the next state in the structure that `initial` returns.",
                 )
             parts = structure.leaves(following)
@@ -191,9 +205,9 @@ class _Exploration:
         bounds = roomy if prod(b - a + 1 for a, b in roomy) < 1 << 40 else tight
         self.codec = Codec([a for a, _ in bounds], [b - a + 1 for a, b in bounds])
         self.known = _recode(self.known, old, self.codec)
-        for part in (made for rounds in self.rounds for made in rounds):
-            part.rows = _recode(part.rows, old, self.codec)
-            part.codes = _recode(part.codes, old, self.codec)
+        for made in (made for rounds in self.rounds for made in rounds):
+            made.rows = _recode(made.rows, old, self.codec)
+            made.codes = _recode(made.codes, old, self.codec)
 
     def _join(self, rows: Tensor, law: Tensor) -> Table:
         flat = [made for rounds in self.rounds for made in rounds]
@@ -247,24 +261,6 @@ class _Exploration:
                     hint=f'vsg.optimality("{agent}", reward) in the step.',
                 )
         return [found[agent] for agent in self.agents]
-
-    @contextmanager
-    def _speaking(self, program: str) -> Iterator[None]:
-        """Turn what the user's code raises into one sentence that says where."""
-        try:
-            yield
-        except GameError:
-            raise
-        except Exception as error:
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            branches = "ambiguous" in text or "converted to Scalar" in text
-            raise GameError(
-                f"`{program}` of {title(self.game)} raises {type(error).__name__}: {text}",
-                hint="indexing a tensor, or torch.where: a step runs over all states and actions at "
-                "once, so it cannot branch (`if`) on one of them."
-                if branches
-                else None,
-            ) from error
 
 
 def _possible(made: _Round) -> Tensor:

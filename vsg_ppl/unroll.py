@@ -12,7 +12,7 @@ import torch
 from pyro import poutine
 from pyro.poutine.runtime import effectful
 
-from vsg_ppl.game import Game, call, discount, title
+from vsg_ppl.game import Game, Limited, call, discount
 from vsg_ppl.game import horizon as horizon_of
 from vsg_ppl.handlers.at_time import at_time
 
@@ -43,15 +43,13 @@ def unroll(game: Game, horizon: int | None = None) -> Callable[[], Any]:
     >>> sorted(poutine.trace(unroll(PrisonersDilemma())).get_trace().stochastic_nodes)
     ['col_0', 'row_0']
     """
-    steps = horizon_of(game) if horizon is None else horizon
-    gamma = discount(game)
-    if steps is None and gamma == 1.0:  # pragma: no cover - `discount` refuses it
-        raise ValueError(f"{title(game)} never ends")
+    played = game if horizon is None else Limited(game, horizon)
+    steps, gamma = horizon_of(played), discount(played)
 
     def program() -> Any:
         with at_time(-1):
             state = game.initial()
-        alive = torch.tensor(True)
+        alive: Any = torch.tensor(True)
         for t in range(steps) if steps is not None else count():
             if t > 0 and gamma < 1.0:
                 with poutine.mask(mask=alive):

@@ -49,9 +49,7 @@ def soft_values(
     everyone = range(len(table.agents))
     rewards = policy_rewards(table, policies, everyone)
     if entropy != "none":
-        costs = [
-            divergence(policies[i], log_policies[i], table.log_priors[i]) for i in everyone
-        ]
+        costs = [divergence(policies[i], log_policies[i], table.log_priors[i]) for i in everyone]
         shape = torch.broadcast_shapes(*(cost.shape for cost in costs))
         cost = torch.stack([cost.expand(shape) for cost in costs], -1)
         if entropy == "joint":
@@ -63,7 +61,7 @@ def soft_values(
 def soft_scores(
     table: Table, log_policies: list[Tensor], values: Tensor, temperature: float
 ) -> list[Tensor]:
-    """log u^i + Q^i/τ for every agent, (B, H, S, A_i): the logits of its best response (Prop. 5.2)."""
+    """log u^i + Q^i/τ, the logits of each agent's best response (Prop. 5.2): (B, H, S, A_i)."""
     policies = [log_policy.exp() for log_policy in log_policies]
     return [
         table.log_priors[i] + action_values(table, policies, values, i) / temperature
@@ -72,7 +70,7 @@ def soft_scores(
 
 
 def residual(log_policies: list[Tensor], scores: list[Tensor], table: Table) -> Tensor:
-    """max |π − softmax(log u + Q/τ)| over agents, times, states and actions, for each game, (B,)."""
+    """max |π − softmax(log u + Q/τ)| over agents, times, states and actions: (B,)."""
     worst = None
     for log_policy, score in zip(log_policies, scores, strict=True):
         off = (log_policy.exp() - score.softmax(-1)).abs().amax(-1)
@@ -134,10 +132,11 @@ class Stage:
         """Adaptive steps of Eq. 4 until every state's residual is at most ``tolerance``.
 
         Every state has its own step β, from the measured change of Q with the policies: L with
-        |Q(π') − Q(π)| <= L |π' − π|_1. Where τ > 2 L, whole steps (β = 1) contract. Elsewhere plain steps
+        |Q(π') − Q(π)| <= L |π' − π|_1. Where τ > 2 L, whole steps (β = 1) contract. Elsewhere plain
+        steps
         may cycle (in zero-sum games they do), so Q is looked up at a trial point first and the step
-        is taken from where it started, with β = τ / 2L: the policy extragradient of Cen, Wei and Chi
-        (2021, "Fast policy extragradient methods for competitive games with entropy
+        is taken from where it started, with β = τ / 2L: the policy extragradient of Cen, Wei and
+        Chi (2021, "Fast policy extragradient methods for competitive games with entropy
         regularization").
 
         Returns:
@@ -225,9 +224,7 @@ class Stage:
         ]
         return torch.stack(offs).amax(0)
 
-    def _error(
-        self, log_policies: list[Tensor], temperature: float
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _error(self, log_policies: list[Tensor], temperature: float) -> tuple[Tensor, list[Tensor]]:
         """log π − log softmax(scores) of all agents side by side, and the softmaxes."""
         aims = [score.log_softmax(-1) for score in self.scores(log_policies, temperature)]
         errors = [

@@ -34,8 +34,8 @@ class Site:
 class EnumerateMessenger(Messenger):
     """Gives every finite site a tensor dimension of its own, with all its values along it.
 
-    The first ``reserved`` dimensions from the right belong to the caller (states, times). The values
-    a program computes then come out as tensors that span just the sites they depend on.
+    The first ``reserved`` dimensions from the right belong to the caller (states, times). The
+    values a program computes then come out as tensors that span just the sites they depend on.
 
     Args:
         reserved: number of dimensions at the right that are taken.
@@ -176,7 +176,7 @@ def _probabilities(fn: Any, values: Tensor, dim: int) -> Tensor:
         probs = fn.log_prob(values).double().exp()
     batch = probs.shape[1:]
     if len(batch) > -dim - 1:
-        raise GameError(f"this site's law has batch shape {tuple(fn.batch_shape)}, which is too wide")
+        raise GameError(f"a site's law has batch shape {tuple(fn.batch_shape)}, which is too wide")
     probs = probs.reshape((probs.shape[0],) + (1,) * (-dim - 1 - len(batch)) + tuple(batch))
     # a law given in float32 sums to one within 1e-7 only
     return probs / probs.sum(0, keepdim=True)
