@@ -176,13 +176,15 @@ def sample_sites(actions: Actions, scores: Tensor) -> None:
     scores = scores.reshape(*scores.shape[:-1], *actions.sizes)
     for k, site in enumerate(actions.sites):
         rest = len(actions.sites) - 1 - k
-        own = scores.logsumexp(list(range(-rest, 0))) if rest else scores
+        if not rest:
+            pyro.sample(site, dist.Categorical(logits=scores))
+            return
+        # a value that no available action starts with has probability zero, without NaN gradients
+        never = (scores == -torch.inf).flatten(-rest).all(-1)
+        scores = torch.where(never[(..., *[None] * rest)], 0.0, scores)
+        own = torch.where(never, -torch.inf, scores.logsumexp(list(range(-rest, 0))))
         value = pyro.sample(site, dist.Categorical(logits=own))
-        if rest:
-            scores = Vindex(scores)[(..., value, *[slice(None)] * rest)]
-            # a value that is never played still needs some law, where a table runs over all values
-            never = scores.amax(list(range(-rest, 0)), keepdim=True) == -torch.inf
-            scores = torch.where(never, 0.0, scores)
+        scores = Vindex(scores)[(..., value, *[slice(None)] * rest)]
 
 
 def joint_action(actions: Actions, seen: Mapping[str, Tensor]) -> Tensor:

@@ -267,6 +267,21 @@ class BruteForce:
             law = following
         return total
 
+    def visits(self, policies: Mapping[str, LogPolicy], steps: int) -> dict[tuple[Any, int], float]:
+        """P(s_t = s) of each place and time, when all play marginal policies."""
+        law, found = self.initial(), defaultdict(float)
+        for t in range(steps):
+            following: dict[Any, float] = defaultdict(float)
+            for state, here in law.items():
+                for outcome in self.outcomes(state, t):
+                    p = here * outcome.probability
+                    for j, action in outcome.actions.items():
+                        p *= float(policies[j](outcome.place, t, {})[action].detach().exp())
+                    found[outcome.place, t] += p
+                    following[outcome.following] += p
+            law = following
+        return dict(found)
+
     def _freeze(self, state: Any) -> Any:
         frozen = freeze(state)
         self._live[frozen] = state

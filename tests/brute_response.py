@@ -90,6 +90,10 @@ class BruteResponse:
                 best[key] = max(best[key], value)
         return best_start - given_start, {key: best[key] - given[key] for key in given}
 
+    def value(self) -> float:
+        """What the agent's own policy is worth from the initial law."""
+        return self._worth(self._given)[0]
+
     def count(self) -> int:
         """How many deterministic policies there are."""
         return prod(len(actions) for actions in self._decisions().values())
@@ -119,7 +123,7 @@ class BruteResponse:
         if list(q) == [()]:
             return {(): 1.0}, q[()]
         log = self.policies[self.agent](place, t, {})
-        policy = {a: float(log[a].exp()) for a in q}
+        policy = {a: float(log[a].detach().exp()) for a in q}
         return policy, sum(policy[a] * q[a] for a in q)
 
     def _worth(self, choose: Choose) -> tuple[float, dict[tuple[Any, int], float]]:
@@ -196,5 +200,5 @@ class BruteResponse:
         for j in self.brute.agents:
             action = outcome.actions[j]
             if j != self.agent and action:
-                weight *= float(self.policies[j](place, t, {})[action].exp())
+                weight *= float(self.policies[j](place, t, {})[action].detach().exp())
         return weight

@@ -93,7 +93,7 @@ class Case:
     def __init__(self, game: Any, seed: int, *, conditional: bool = False) -> None:
         self.game = game
         self.table, self.brute = vsg.tabulate(game), BruteForce(game)
-        policies = Policies(self.table, self.brute, seed)
+        self.reader = policies = Policies(self.table, self.brute, seed)
         self.agent = game.agents[seed % len(game.agents)]
         rest = [j for j in game.agents if j != self.agent]
         make = policies.conditional if conditional else policies.marginal

@@ -10,6 +10,7 @@ import pyro
 import pytest
 import scipy.optimize
 import torch
+from scipy.special import rel_entr
 
 import vsg_ppl as vsg
 from tests.models.policies import dense
@@ -201,82 +202,286 @@ def test_conditional_answers_come_along():
 # --- stochastic games: three meanings of τ -------------------------------------------------------
 
 
-def fixed_point(rewards, transitions, priors, temperature, entropy, *, discount, horizon):
-    """Policies π^i = softmax(log u^i + Q^i / τ) by the definitions and a general root finder.
+def fixed_point(rewards, transitions, priors, temperature, entropy, discount, horizon):
+    """Policies with π^i = softmax(log u^i + Q^i / τ), (H, S, A_i): the definitions, iterated.
 
-    Args:
-        rewards: (N, S, A_1, A_2).
-        transitions: (S, A_1, A_2, S).
-        priors: for each agent (S, A_i), zero where an action is not available.
-        temperature: τ.
-        entropy: whose divergence from the prior V^i pays for.
-        discount: γ.
-        horizon: number of decisions, or none.
-
-    Returns:
-        For each agent (H, S, A_i).
+    Rewards are (2, S, A_1, A_2), transitions (S, A_1, A_2, S), priors (S, A_i). V^i pays τ for
+    i's own divergence from its prior, for the joint one, or for none.
     """
-    times = horizon or 1
-    free = [np.broadcast_to(prior > 0, (times, *prior.shape)) for prior in priors]
-
-    def unpack(x):
-        logs = [np.full(mask.shape, -np.inf) for mask in free]
-        for log, mask, part in zip(
-            logs, free, np.split(x, np.cumsum([m.sum() for m in free])[:-1]), strict=True
-        ):
-            log[mask] = part
-        return [softmax(log) for log in logs]
-
-    def values(policies):
-        costs = np.stack(
-            [
-                np.where(policy > 0, policy * np.log(np.maximum(policy, 1e-300) / u_safe), 0.0).sum(2)
-                for policy, u_safe in zip(
-                    policies, [np.where(u > 0, u, 1.0) for u in priors], strict=True
-                )
-            ]
-        )  # (N, H, S)
-        paid = {"own": costs, "joint": costs.sum(0, keepdims=True), "none": 0 * costs}[entropy]
-        stream = np.einsum("nsab,tsa,tsb->nts", rewards, *policies) - temperature * paid
+    policies = [np.broadcast_to(prior, (horizon or 1, *prior.shape)) for prior in priors]
+    for _ in range(2000):
+        costs = [
+            rel_entr(policy, prior).sum(-1) for policy, prior in zip(policies, priors, strict=True)
+        ]
+        paid = {"own": costs, "joint": [sum(costs)] * 2, "none": [0, 0]}[entropy]
         law = np.einsum("sabz,tsa,tsb->tsz", transitions, *policies)
-        if horizon is None:
-            return np.linalg.solve(np.eye(law.shape[1]) - discount * law[0], stream[:, 0].T).T[:, None]
-        value = [stream[:, -1]]
-        for t in reversed(range(horizon - 1)):
-            value.insert(0, stream[:, t] + discount * value[0] @ law[t].T)
-        return np.stack(value, 1)
-
-    def error(x):
-        policies = unpack(x)
-        ahead = values(policies)
-        if horizon is not None:
-            ahead = np.concatenate([ahead[:, 1:], np.zeros_like(ahead[:, :1])], 1)
-        q = rewards[:, None] + discount * np.einsum("sabz,ntz->ntsab", transitions, ahead)
-        means = [
-            np.einsum("tsab,tsb->tsa", q[0], policies[1]),
-            np.einsum("tsab,tsa->tsb", q[1], policies[0]),
-        ]
-        off = []
-        for policy, mean, prior, mask in zip(policies, means, priors, free, strict=True):
-            aim = softmax(np.where(prior > 0, np.log(np.where(prior > 0, prior, 1)), -np.inf)
-                          + mean / temperature)
-            off.append((policy - aim)[mask])
-        # softmax does not see a constant: ask for parts that sum to zero as well
-        shift = [
-            np.where(mask, log, 0.0).sum(2, keepdims=True) * np.ones_like(log)
-            for mask, log in zip(free, _split(x, free), strict=True)
-        ]
-        return np.concatenate([o + s[m] for o, s, m in zip(off, shift, free, strict=True)])
-
-    root = scipy.optimize.root(error, np.zeros(sum(m.sum() for m in free)), tol=1e-13)
-    assert np.abs(root.fun).max() < 1e-11
-    return unpack(root.x)
+        aims = []
+        for i, reward in enumerate(rewards):
+            stream = np.einsum("sab,tsa,tsb->ts", reward, *policies) - temperature * paid[i]
+            if horizon is None:
+                ahead = np.linalg.solve(np.eye(len(reward)) - discount * law[0], stream[0])[None]
+            else:
+                ahead = np.zeros_like(stream)
+                for t in reversed(range(horizon - 1)):
+                    ahead[t] = stream[t + 1] + discount * law[t + 1] @ ahead[t + 1]
+            q = reward + discount * np.einsum("sabz,tz->tsab", transitions, ahead)
+            q = np.einsum(["tsab,tsb->tsa", "tsab,tsa->tsb"][i], q, policies[1 - i])
+            with np.errstate(divide="ignore"):
+                aims.append(softmax(np.log(priors[i]) + q / temperature))
+        if max(np.abs(a - p).max() for a, p in zip(aims, policies, strict=True)) < 1e-14:
+            return policies
+        policies = [(a + p) / 2 for a, p in zip(aims, policies, strict=True)]
+    raise AssertionError("the oracle does not converge: choose a higher temperature")
 
 
-def _split(x, free):
-    out = [np.zeros(mask.shape) for mask in free]
-    for log, mask, part in zip(
-        out, free, np.split(x, np.cumsum([m.sum() for m in free])[:-1]), strict=True
-    ):
-        log[mask] = part
-    return out
+REWARDS = np.random.default_rng(0).random((2, 3, 2, 3))
+TRANSITIONS = np.random.default_rng(1).dirichlet(np.ones(3) / 4, (3, 2, 3))
+PRIORS = [
+    np.random.default_rng(2).dirichlet(np.ones(2), 3),
+    np.array([[0.2, 0.8, 0.0], [0.1, 0.2, 0.7], [0.5, 0.0, 0.5]]),
+]
+
+
+@pytest.mark.parametrize("step", ["adaptive", 0.5])
+@pytest.mark.parametrize(("discount", "horizon"), [(0.9, None), (0.9, 4), (1.0, 2)])
+@pytest.mark.parametrize("entropy", ["own", "joint", "none"])
+def test_what_the_temperature_is_paid_for(entropy, discount, horizon, step):
+    """With priors that are not uniform and actions that are not available."""
+    table = vsg.from_arrays(REWARDS, TRANSITIONS, discount=discount, horizon=horizon)
+    with np.errstate(divide="ignore"):
+        logs = tuple(torch.tensor(np.log(prior))[None, None] for prior in PRIORS)
+    table = replace(table, log_priors=logs)
+    expected = {
+        kind: fixed_point(REWARDS, TRANSITIONS, PRIORS, 0.5, kind, discount, horizon)
+        for kind in ("own", "joint", "none")
+    }
+    solution = vsg.nash(table, temperature=0.5, entropy=entropy, step=step, tolerance=1e-12)
+    assert solution.solved
+    for i, policy in enumerate(solution.policies.values()):
+        found = policy.numpy() if horizon is not None else policy.numpy()[None]
+        np.testing.assert_allclose(found, expected[entropy][i], rtol=0, atol=1e-10)
+        for other in {"own", "joint", "none"} - {entropy}:
+            assert np.abs(expected[other][i] - expected[entropy][i]).max() > 1e-3
+
+
+def test_one_shot_games_make_no_difference_between_entropies():
+    found = [vsg.nash(models.Hedge(), temperature=0.3, entropy=e) for e in ("own", "joint", "none")]
+    for agent in ("row", "col"):
+        for other in found[1:]:
+            assert torch.equal(other.policies[agent], found[0].policies[agent])
+
+
+# --- bundled games, by default -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", models.GAMES)
+def test_every_bundled_game_is_solved_by_default(name):
+    """Soccer, 4 × 5 cells and 761 states, takes half of the time."""
+    game = models.GAMES[name]()
+    solution = vsg.nash(game)
+    assert solution.solved, solution.message
+    assert solution.certificate.nash_gap <= 1e-3
+    assert vsg.certify(game, solution.policies).nash_gap == solution.certificate.nash_gap
+
+
+def test_congestion_from_random_starts():
+    """Rewards of about a hundred a step, γ = 0.99: a gap of 1e-3 is 1e-7 of the values."""
+    table = vsg.tabulate(models.Congestion())
+    for seed in range(20):
+        solution = vsg.nash(table, initial=random_policies(table, seed))
+        assert solution.solved
+        assert solution.certificate.nash_gap <= 1e-3
+
+
+def test_from_where_one_starts():
+    """At a fixed low temperature the start decides; both ends are equilibria of chicken."""
+    ends = []
+    for k in range(2):
+        start = torch.tensor([[0.99, 0.01]])
+        policies = {"row": start.flip(1) if k else start, "col": start if k else start.flip(1)}
+        ends.append(vsg.nash(models.Chicken(), temperature=0.05, initial=policies))
+        assert ends[-1].certificate.nash_gap < 1e-3
+    assert not torch.allclose(ends[0].policies["row"], ends[1].policies["row"], atol=0.5)
+    assert torch.allclose(ends[0].policies["row"], ends[1].policies["col"])
+
+
+# --- numerics -----------------------------------------------------------------------------------
+
+SMALL = {
+    name: {"soccer": models.Soccer(rows=2, columns=3)}.get(name, game())
+    for name, game in models.GAMES.items()
+}
+
+
+@pytest.mark.parametrize("schedule", [1e-8, vsg.Annealing(stop=1e-8, factor=0.1, target_gap=None)])
+@pytest.mark.parametrize("name", SMALL)
+def test_tiny_temperatures(name, schedule):
+    """Nothing is NaN, whether or not it settles, and what is not available stays so."""
+    table = vsg.tabulate(SMALL[name])
+    solution = vsg.nash(table, temperature=schedule, max_steps=20)
+    for i, policy in enumerate(solution.policies.values()):
+        assert (policy >= 0).all()
+        torch.testing.assert_close(
+            policy.sum(-1), torch.ones_like(policy[..., 0]), rtol=0, atol=1e-12
+        )
+        shut = (table.log_priors[i] == -torch.inf).expand(1, table.horizon or 1, -1, -1)
+        assert not policy.reshape(shut.shape)[shut].any()
+    numbers = [float(gain) for gain in solution.certificate.per_agent.values()]
+    numbers += [entry["residual"] for entry in solution.history]
+    numbers += [value for entry in solution.history for value in entry["elbo"].values()]
+    assert np.isfinite(numbers).all()
+
+
+@pytest.mark.parametrize("step", [0.5, "safe", "monotone"])
+def test_tiny_temperatures_with_plain_steps(step):
+    solution = vsg.nash(models.StagHunt(), temperature=1e-8, step=step, max_steps=30)
+    assert np.isfinite([entry["residual"] for entry in solution.history]).all()
+    assert np.isfinite(solution.certificate.nash_gap)
+
+
+@pytest.mark.parametrize("entropy", ["own", "joint", "none"])
+@pytest.mark.parametrize("horizon", [None, 3])
+def test_a_batch_of_games_is_each_of_them(horizon, entropy):
+    random = np.random.default_rng(0)
+    rewards = random.random((5, 2, 3, 2, 3))
+    transitions = random.dirichlet(np.ones(3), (5, 3, 2, 3))
+    initial = random.dirichlet(np.ones(3), 5)
+    shape = {"discount": 0.8, "horizon": horizon}
+    options = {"temperature": [1.0, 0.2], "entropy": entropy, "tolerance": 1e-12}
+    table = vsg.from_arrays(rewards, transitions, initial=initial, batched=True, **shape)
+    together = vsg.nash(table, **options)
+    assert together.solved
+    for k in range(5):
+        alone = vsg.from_arrays(rewards[k], transitions[k], initial=initial[k], **shape)
+        one = vsg.nash(alone, **options)
+        for agent, policy in one.policies.items():
+            close = {"rtol": 0, "atol": 1e-10}
+            torch.testing.assert_close(together.policies[agent][k], policy, **close)
+            torch.testing.assert_close(together.values[agent][k], one.values[agent], **close)
+            gain = float(together.certificate.per_agent[agent][k])
+            assert gain == pytest.approx(one.certificate.per_agent[agent], abs=1e-10)
+
+
+def test_the_same_call_gives_the_same_bits():
+    """Whatever the state of the random number generators; random starts follow their own seed."""
+    runs = []
+    for seed in (1, 2):
+        pyro.set_rng_seed(seed)
+        runs.append(vsg.nash(models.RandomGame(), temperature=0.1))
+    assert all(torch.equal(runs[0].policies[a], runs[1].policies[a]) for a in runs[0].policies)
+    assert runs[0].history == runs[1].history
+    table = vsg.tabulate(SMALL["soccer"])
+    first, again, other = (random_policies(table, seed)["a"] for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    vsg.certify(table, random_policies(table, 3))  # they are policies of the game
+
+
+# --- how a run ends -----------------------------------------------------------------------------
+
+
+def test_values_are_those_of_the_policies():
+    table = vsg.tabulate(models.RandomGame())
+    solution = vsg.nash(table, temperature=0.2)
+    rewards, transitions = dense(table)
+    law = transitions
+    for policy in solution.policies.values():
+        law = np.einsum("sa...,sa->s...", law, policy)
+    for reward, found in zip(rewards, solution.values.values(), strict=True):
+        for policy in solution.policies.values():
+            reward = np.einsum("sa...,sa->s...", reward, policy)
+        expected = np.linalg.solve(np.eye(len(law)) - 0.9 * law, reward)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
+
+
+def test_history():
+    solution = vsg.nash(models.RandomGame(), temperature=[1.0, 0.3], certify_every=2)
+    entries = solution.history
+    assert [entry["iteration"] for entry in entries] == list(range(1, len(entries) + 1))
+    assert all(("nash_gap" in entry) == (entry["iteration"] % 2 == 0) for entry in entries)
+    assert [t for k, t in enumerate(e["temperature"] for e in entries) if not k or t < 1][0] == 1.0
+    assert entries[-1]["temperature"] == solution.temperature == 0.3
+    assert entries[-1]["residual"] <= 1e-9
+    assert solution.iterations == len(entries)
+
+
+def test_not_converged_keeps_the_best():
+    """Plain whole steps go round in rock-paper-scissors; the best of the round is returned."""
+    start = {"row": torch.tensor([[0.8, 0.1, 0.1]]), "col": torch.tensor([[0.4, 0.3, 0.3]])}
+    solution = vsg.nash(
+        models.RockPaperScissors(),
+        temperature=0.3,
+        step=1.0,
+        initial=start,
+        max_steps=30,
+        certify_every=1,
+    )
+    assert solution.status == "not converged" and not solution.solved
+    assert "max_steps" in solution.message
+    gaps = [entry["nash_gap"] for entry in solution.history]
+    assert solution.certificate.nash_gap == min(gaps) < gaps[-1]
+    again = vsg.certify(models.RockPaperScissors(), solution.policies, 0.3)
+    assert again == solution.certificate
+
+
+@pytest.mark.parametrize("factorisation", ["marginal", "conditional"])
+def test_ctrl_c_returns_the_best_so_far(factorisation, monkeypatch):
+    """Pressed while the fourth certificate is computed."""
+    seen = []
+    certify = nash_of_the_library.certify_tables
+
+    def interrupted(*args):
+        if len(seen) == 3:
+            seen.append(None)
+            raise KeyboardInterrupt
+        seen.append(certify(*args))
+        return seen[-1]
+
+    monkeypatch.setattr(nash_of_the_library, "certify_tables", interrupted)
+    solution = vsg.nash(
+        models.MatchingPennies(bias=9),
+        temperature=0.4,
+        factorisation=factorisation,
+        step=0.3,
+        certify_every=1,
+        tolerance=1e-12,
+    )
+    assert solution.status == "interrupted" and not solution.solved
+    assert "stopped by hand" in solution.message
+    assert solution.iterations == 4
+    gaps = [certificate.nash_gap for certificate in seen if certificate is not None]
+    assert solution.certificate.nash_gap == min(gaps)
+    monkeypatch.undo()
+    again = vsg.certify(models.MatchingPennies(bias=9), solution.policies, 0.4)
+    assert again == solution.certificate
+
+
+def test_a_progress_bar_changes_nothing(capsys):
+    game = models.Chicken()
+    shown, silent = (vsg.nash(game, temperature=0.5, progress=p) for p in (True, False))
+    assert torch.equal(shown.policies["row"], silent.policies["row"])
+    assert capsys.readouterr().out == ""
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 0.0}, "temperature is 0.0; it must be positive"),
+        ({"temperature": float("nan")}, "must be positive"),
+        ({"temperature": [1.0, -0.1]}, "must be positive"),
+        ({"temperature": []}, "must be positive"),
+        ({"factorisation": "joint"}, "one of marginal, conditional"),
+        ({"entropy": "all"}, "one of own, joint, none"),
+        ({"step": "fast"}, "adaptive, monotone, safe, or a number"),
+        ({"step": 0.0}, r"lies in \(0, 1\]"),
+        ({"step": 1.5}, r"lies in \(0, 1\]"),
+        ({"max_steps": 0}, "at least 1"),
+        ({"initial": {"row": torch.ones(1, 2) / 2}}, "no policy is given for 'col'"),
+        ({"initial": dict.fromkeys(("row", "col"), torch.ones(1, 3) / 3)}, r"expected \(1, 2\)"),
+    ],
+)
+def test_bad_input(options, words):
+    with pytest.raises(vsg.GameError, match=words):
+        vsg.nash(models.PrisonersDilemma(), **options)

@@ -16,10 +16,10 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
 from vsg_ppl.guides.opponent import CountedOpponent
 from vsg_ppl.progress import no_progress, progress_bar
-from vsg_ppl.solution import Solution
+from vsg_ppl.solution import Solution, solution_of
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
-from vsg_ppl.vpg import natural_step, soft_values
+from vsg_ppl.vpg import natural_step
 
 
 class Learner:
@@ -150,19 +150,14 @@ def nash_decentralised(
         certificate = _certify(table, learners, temperature)
         if status != "interrupted" and certificate.within_bound():
             status = "solved"
-        logs = [learner.log_policy for learner in learners]
-        values = soft_values(table, logs, temperature, "none")
     bound = certificate.bound
     message = f"Nash gap {certificate.nash_gap:.3g}, bound {bound:.3g}"
     if status == "not converged":
         message += "; raise `iterations` or `plays`, or the temperature"
-    show_all = slice(None) if table.horizon is not None else 0
-    return Solution(
-        game=None if isinstance(game, Table) else game,
-        table=table,
-        concept="nash",
-        policies={a: log[0, show_all].exp() for a, log in zip(table.agents, logs, strict=True)},
-        values={a: values[0, show_all, :, i] for i, a in enumerate(table.agents)},
+    return solution_of(
+        game,
+        table,
+        [learner.log_policy for learner in learners],
         certificate=certificate,
         temperature=temperature,
         factorisation="marginal",

@@ -122,7 +122,8 @@ class _Reader:
     def strategies(self, players: list[str]) -> list[list[str]]:
         """Each player's strategies, from a list of lists of names or a list of numbers."""
         self.brace("{", "the list of strategies")
-        start, found = self.peek, []
+        found: list[list[str]] = []
+        start = self.peek
         while self.peek.value != "}" or self.peek.kind != "brace":
             at = self.peek
             if at.kind == "brace":

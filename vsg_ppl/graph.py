@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
-import pyro
 import torch
 from pyro import poutine
 from pyro.ops.provenance import detach_provenance, get_provenance, track_provenance
@@ -300,7 +299,7 @@ def _slices(game: Game, steps: int) -> list[_Slice]:
         for t in range(-1, steps):
             part, what = _Slice(t, [], frozenset()), "initial" if t < 0 else "step"
             reads.lost = frozenset()
-            with _speaking(game, what), pyro.validation_enabled(False):
+            with _speaking(game, what):
                 with _Sites(reads, part.state) as sites, at_time(t), reads:
                     following = (
                         game.initial() if t < 0 else call(game.step, _mark(state, part.state), t=t)

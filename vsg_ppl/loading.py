@@ -14,20 +14,21 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 from zlib import crc32
 
 from vsg_ppl.errors import GameError
-from vsg_ppl.game import Game
+
+if TYPE_CHECKING:
+    from vsg_ppl.game import Game
 
 FILE = re.compile(r"(?P<file>.*\.(?P<kind>py|nfg))(:(?P<name>.*))?", re.DOTALL)
 MEMBERS = ("agents", "initial", "step")
-A_GAME = "a game has `agents`, `initial` and `step`"
 
 
 def load_game(spec: str, parameters: Mapping[str, str] | None = None) -> Game:
@@ -122,7 +123,7 @@ class Parameter:
         """The value that the text stands for; raises `GameError` when it is of another type."""
         try:
             return _read(text, self.kind)
-        except (ValueError, OverflowError):
+        except (ValueError, LookupError):
             raise GameError(
                 f"the parameter '{self.name}' of {owner} is {expected(self.kind)}, not {text!r}"
             ) from None
@@ -135,11 +136,13 @@ def parameters_of(target: Callable[..., Any]) -> list[Parameter]:
     >>> [(p.name, p.kind.__name__, p.default) for p in parameters_of(BattleOfTheSexes)]
     [('favourite', 'float', 2.0), ('other', 'float', 1.0)]
     """
-    if isinstance(target, type) and target.__init__ is object.__init__:
+    annotated: Any = target
+    if isinstance(target, type) and not dataclasses.is_dataclass(target):
+        annotated = inspect.getattr_static(target, "__init__")
+    if annotated is object.__init__:
         return []
-    is_record = dataclasses.is_dataclass(target) or not isinstance(target, type)
     try:
-        hints = get_type_hints(target if is_record else target.__init__)
+        hints = get_type_hints(annotated)
     except Exception:  # an annotation that means nothing at run time
         hints = {}
     found = []
@@ -179,14 +182,10 @@ def _read(text: str, kind: Any) -> Any:
     inside = get_args(kind)
     if kind is Any or get_origin(kind) in (Union, UnionType):
         order = (NoneType, bool, int, float)  # narrow types first: any text is a str
-        kinds = [int, float, str] if kind is Any else sorted(
-            inside, key=lambda k: order.index(k) if k in order else len(order)
-        )
-        for k in kinds:
-            try:
+        inside = (int, float, str) if kind is Any else inside
+        for k in sorted(inside, key=lambda k: order.index(k) if k in order else len(order)):
+            with suppress(ValueError, LookupError):
                 return _read(text, k)
-            except ValueError:
-                pass
     elif get_origin(kind) is Literal:
         return {str(option): option for option in inside}[text]
     elif isinstance(kind, type) and issubclass(kind, Enum):
@@ -195,8 +194,8 @@ def _read(text: str, kind: Any) -> Any:
         items = text.strip().strip("()[]").split(",")
         items = items[:-1] if not items[-1].strip() else items
         fixed = make is tuple and inside and ... not in inside
-        kinds = list(inside) if fixed else [inside[0] if inside else float] * len(items)
-        return make(_read(item.strip(), k) for item, k in zip(items, kinds, strict=True))
+        inside = inside if fixed else (inside or (float,))[:1] * len(items)
+        return make(_read(item.strip(), k) for item, k in zip(items, inside, strict=True))
     elif kind is str:
         return text
     elif kind is int:
@@ -290,16 +289,16 @@ def _run(path: Path) -> tuple[ModuleType, ast.Module]:
     return module, tree
 
 
-def _choose(
-    module: ModuleType, tree: ast.Module, path: Path, name: str | None
-) -> tuple[str, Any]:
+def _choose(module: ModuleType, tree: ast.Module, path: Path, name: str | None) -> tuple[str, Any]:
     """The named game of a file, or its only one; with its name."""
     here = {key: vars(module)[key] for key in _defined(tree) if key in vars(module)}
     found = _games(here)
     if name is not None:
         if not hasattr(module, name):
             known = ", ".join(found) or "none"
-            raise GameError(f"{path} has no '{name}'; its games: {known}", hint=_choices(path, found))
+            raise GameError(
+                f"{path} has no '{name}'; its games: {known}", hint=_choices(path, found)
+            )
         return name, getattr(module, name)
     if not found:
         raise GameError(f"{path} defines no game: {_nearest(here)}", hint=_makers(path, here))
@@ -339,7 +338,10 @@ def _defined(tree: ast.AST) -> Iterator[str]:
 
 
 def _is_game(thing: Any) -> bool:
-    return not isinstance(thing, type) and all(hasattr(type(thing), m) or hasattr(thing, m) for m in MEMBERS)
+    if isinstance(thing, type):
+        return False
+    # first the class, so that no property is run
+    return all(hasattr(type(thing), member) or hasattr(thing, member) for member in MEMBERS)
 
 
 def _is_game_class(thing: Any) -> bool:
@@ -354,6 +356,8 @@ def _is_game_class(thing: Any) -> bool:
 
 def _is_factory(thing: Any) -> bool:
     """A function that says it makes a game, and needs no arguments."""
+    from vsg_ppl.game import Game
+
     if not inspect.isfunction(thing) or any(
         p.default is inspect.Parameter.empty for p in parameters_of(thing)
     ):
@@ -363,3 +367,68 @@ def _is_factory(thing: Any) -> bool:
     except Exception:
         return False
     return made is Game or _is_game_class(made)
+
+
+def _nearest(here: Mapping[str, Any]) -> str:
+    """What comes nearest to a game, and what it lacks."""
+    for name, thing in here.items():
+        if isinstance(thing, type) and any(hasattr(thing, m) for m in ("initial", "step")):
+            lacks = [f"`{m}`" for m in ("initial", "step") if not hasattr(thing, m)]
+            if lacks:
+                return f"the class {name} has no {lacks[0]}"
+    return "no class has `initial` and `step`"
+
+
+def _makers(path: Path, here: Mapping[str, Any]) -> str:
+    """What to try where a file has no game that shows."""
+    functions = [name for name, thing in here.items() if inspect.isfunction(thing)]
+    if functions:
+        return f"{path}:{functions[-1]}, if that function makes the game."
+    return "a class with `agents`, `initial` and `step`, as those of `vsg games` are."
+
+
+def _choices(path: Path, found: Mapping[str, Any]) -> str | None:
+    return ", or ".join(f"{path}:{name}" for name in found) or None
+
+
+def _make(target: Any, name: str, parameters: Mapping[str, str], path: Path | None) -> Game:
+    """The game that a class or function makes with these parameters, or an instance with them."""
+    makes = isinstance(target, type) or inspect.isroutine(target)
+    known = {
+        parameter.name: parameter
+        for parameter in parameters_of(target if makes else type(target))
+        if makes or dataclasses.is_dataclass(target)
+    }
+    for key in parameters:
+        if key not in known:
+            raise GameError(
+                f"{name} has no parameter '{key}'",
+                hint=f"one of {', '.join(known)}." if known else "no `--set`: it has none.",
+            )
+    values = {key: known[key].read(text, name) for key, text in parameters.items()}
+    for key, parameter in known.items():
+        if makes and key not in values and parameter.default is inspect.Parameter.empty:
+            raise GameError(
+                f"{name} needs the parameter '{key}', {expected(parameter.kind)}",
+                hint=f"--set {key}=VALUE.",
+            )
+    try:
+        game = target
+        if makes:
+            game = target(**values)
+        elif values:
+            game = dataclasses.replace(target, **values)
+        lacks = [f"`{member}`" for member in MEMBERS if not hasattr(game, member)]
+    except (Exception, SystemExit) as error:
+        if path is None:
+            raise
+        raise with_line(error, path) from error
+    if isinstance(game, type) or lacks:
+        what = "is a class" if isinstance(game, type) else f"has no {' and no '.join(lacks)}"
+        raise GameError(
+            f"{name} makes a {type(game).__name__}, which {what}"
+            if makes and type(game) is not target
+            else f"{name} {what}, so it is no game",
+            hint='`agents = ("row", "col")`, and methods `initial` and `step`.',
+        )
+    return game  # type: ignore[no-any-return]

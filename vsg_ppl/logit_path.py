@@ -18,7 +18,7 @@ from vsg_ppl.certificate import certify_tables
 from vsg_ppl.elbo import total_weight
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
-from vsg_ppl.solution import Solution
+from vsg_ppl.solution import Solution, solution_of
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
 from vsg_ppl.vpg import Entropy, Stage, soft_scores, soft_values
@@ -70,8 +70,6 @@ def logit_path(
         logs = path.logs()
         at = temperature if reached else 1.0 / float(path.x[-1].clamp_min(1e-12))
         certificate = certify_tables(table, [log.exp() for log in logs], at)
-        values = soft_values(table, logs, 1.0, "none")
-    show: Any = slice(None) if table.horizon is not None else 0
     gap = float(certificate.nash_gap)
     path.history.append(
         {
@@ -82,12 +80,10 @@ def logit_path(
             "nash_gap": gap,
         }
     )
-    return Solution(
-        game=None if isinstance(game, Table) else game,
-        table=table,
-        concept="nash",
-        policies={a: log[0, show].exp() for a, log in zip(table.agents, logs, strict=True)},
-        values={a: values[0, show, :, i] for i, a in enumerate(table.agents)},
+    return solution_of(
+        game,
+        table,
+        logs,
         certificate=certificate,
         temperature=at,
         factorisation="marginal",

@@ -16,19 +16,17 @@ from vsg_ppl.game import Game
 from vsg_ppl.progress import Progress, no_progress, progress_bar
 from vsg_ppl.reading import read_policies
 from vsg_ppl.schedule import Annealing
-from vsg_ppl.solution import Solution
+from vsg_ppl.solution import Solution, shown, solution_of
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
 from vsg_ppl.theory import safe_step
-from vsg_ppl.vpg import Entropy, Stage, natural_step, residual, soft_scores, soft_values
+from vsg_ppl.vpg import PATIENCE, Entropy, Stage, natural_step, residual, soft_scores, soft_values
 
 STALE = 200
 """Iterations without a better residual after which a temperature is given up."""
 
 Step = float | Literal["adaptive", "monotone", "safe"]
 Factorisation = Literal["marginal", "conditional"]
-INNER = 50
-"""Steps in the stages between two evaluations of what comes after them."""
 
 
 def nash(
@@ -47,8 +45,8 @@ def nash(
     """Policies ELBO-optimal against each other, with their Nash gap (Algorithm 1, Thm 4.2).
 
     Every agent takes natural-gradient steps on its own ELBO (Eq. 4), all at once, with exact
-    opponent models ρ = π^{-i}. A fixed point is a joint maximiser of the ELBOs: the logit quantal response
-    equilibrium at this temperature, and an ε-Nash equilibrium with ε proportional to it.
+    opponent models ρ = π^{-i}. A fixed point is a joint maximiser of the ELBOs: the logit quantal
+    response equilibrium at this temperature, and an ε-Nash equilibrium with ε proportional to it.
     Convergence is proved for Markov potential games (Thm 5.8) and known for zero-sum games; other
     games may cycle, and the status then says so.
 
@@ -92,12 +90,10 @@ def nash(
         bar = progress_bar("nash") if progress else no_progress()
         with bar as run.progress:
             run.anneal(_schedule(temperature))
-    return Solution(
-        game=None if isinstance(game, Table) else game,
-        table=table,
-        concept="nash",
-        policies=run.executed(),
-        values=run.values,
+    return solution_of(
+        game,
+        table,
+        run.logs,
         certificate=run.certificate,
         temperature=run.temperature,
         factorisation=factorisation,
@@ -167,19 +163,12 @@ class _Run:
             self.status = "interrupted"
         self._finish(target)
 
-    def executed(self) -> dict[str, Tensor]:
-        """What the agents play, by name, in the shape people see."""
-        return {
-            agent: self._show(log.exp())
-            for agent, log in zip(self.table.agents, self.logs, strict=True)
-        }
-
     def answers(self) -> dict[str, Tensor]:
         """Conditional policies by name; none for the marginal factorisation."""
         if self.conditional is None:
             return {}
         return {
-            agent: self._show(policy)
+            agent: shown(self.table, policy)
             for agent, policy in zip(self.table.agents, self.conditional.policies(), strict=True)
         }
 
@@ -190,10 +179,6 @@ class _Run:
             if gap < float(torch.as_tensor(certificate.nash_gap).max()):
                 self.logs, self.temperature, certificate = logs, temperature, best
         self.certificate = certificate
-        values = soft_values(self.table, self.logs, 1.0, "none")
-        self.values = {
-            agent: self._show(values[..., i]) for i, agent in enumerate(self.table.agents)
-        }
         gap = float(torch.as_tensor(certificate.nash_gap).max())
         wanted = f" (wanted {target:g})" if target is not None else ""
         self.message = {
@@ -223,9 +208,10 @@ class _Run:
         for t in reversed(range(horizon)):
             stage = Stage(self.table, ahead, t)
             now = [log[:, [t]] for log in self.logs]
-            now, steps = stage.solve(now, temperature, tolerance, self.max_steps)
-            if steps == self.max_steps:
-                now = stage.polish(now, temperature, tolerance)
+            now, steps, cycled = stage.settle(
+                now, temperature, tolerance, self.max_steps, follow=self.cycles
+            )
+            self.cycles |= cycled
             self.iterations = max(self.iterations, steps)
             ahead = stage.values(now, temperature, self.entropy)
             parts.append(now)
@@ -257,11 +243,10 @@ class _Run:
             before = worst
             used = values if used is None else used + pace * (values - used)
             stage, aim = Stage(self.table, used[:, 0]), min(0.1 * tolerance, 1e-3 * worst)
-            if self.cycles:  # stay on the branch; steps then move only the states that lost it
-                self.logs = stage.polish(self.logs, temperature, aim)
-            self.logs, steps = stage.solve(self.logs, temperature, aim, INNER)
-            if steps == INNER:
-                self.logs, self.cycles = stage.polish(self.logs, temperature, aim), True
+            self.logs, _, cycled = stage.settle(
+                self.logs, temperature, aim, PATIENCE, follow=self.cycles
+            )
+            self.cycles |= cycled
         return False
 
     def _plain(self, temperature: float, tolerance: float) -> bool:
@@ -328,11 +313,6 @@ class _Run:
 
     def _spread(self) -> float:
         return max(float((reward.amax() - reward.amin()).abs()) for reward in self.table.rewards)
-
-    def _show(self, x: Tensor) -> Tensor:
-        """Drop the batch and time dimensions that the game does not have."""
-        x = x if self.table.horizon is not None else x.squeeze(1)
-        return x if self.table.batched else x[0]
 
 
 def random_policies(table: Table, seed: int = 0) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vsg_ppl.errors import GameError
@@ -27,22 +28,30 @@ ROWS = 30
 PANELS = 12
 """Heat maps drawn at most."""
 
+PLAYS, STEPS = 500, 200
+"""Plays, and steps of each at most, that tell which states are visited."""
+
 ENDINGS = (".png", ".svg", ".pdf")
-INK, PALE, SEEN_NEVER = "#222222", "#8a8a8a", "#ececec"
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
-PLAYS, LONGEST = 500, 200
+STORY = 5.0  # inches for the history
+INK, PALE, NEVER = "#222222", "#8a8a8a", "#ececec"
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
+CURVES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("temperature", "temperature", {"color": PALE, "ls": "--", "lw": 1, "ds": "steps-pre"}),
+    ("residual", "residual", {"color": LINES[0], "lw": 1.2}),
+    ("nash_gap", "Nash gap", {"color": LINES[1], "lw": 1.2, "marker": "o", "ms": 3.5}),
+)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One heat map: probabilities between 0 and 1, NaN where there is nothing to show."""
+    """One heat map: probabilities, NaN where there is nothing to show."""
 
     title: str
-    values: np.ndarray[Any, np.dtype[np.float64]]  # (rows, columns)
+    values: NDArray[np.float64]  # (rows, columns)
     rows: list[str]
     columns: list[str]
     down: str  # what the rows are
-    across: str  # what the columns are
+    across: str = ""  # what the columns are
 
 
 def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
@@ -64,7 +73,7 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
     >>> import vsg_ppl as vsg
     >>> from vsg_ppl.models import StagHunt
     >>> figure = plot_solution(vsg.nash(StagHunt()))
-    >>> [axes.get_title() for axes in figure.axes if axes.get_title()][:2]
+    >>> [axes.get_title() for axes in figure.axes if axes.get_title()]
     ['row', 'col']
     """
     if path is not None and Path(path).suffix.lower() not in ENDINGS:
@@ -75,97 +84,22 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
         raise GameError(
             f"a picture is of one game, and this solution holds {solution.table.batch}"
         )
-    panels, notes = _panels(solution)
-    grid = _grid(solution.table, panels)
-    wide, high = _size(panels, grid)
-    story = bool(solution.history)
-    figure = Figure(figsize=(wide + (5.0 if story else 0.0), high), layout="constrained")
-    parts: Any = figure.subfigures(1, 2, width_ratios=(wide, 5.0)) if story else [figure]
-    _draw_policies(parts[0], panels, grid, notes)
+    grid, notes = _panels(solution)
+    cell, high = _inches(grid)
+    wide = max(len(row) for row in grid) * cell + 1.0
+    wide = max(wide, 4.0)
+    story = STORY if solution.history else 0.0
+    figure = Figure(figsize=(wide + story, high), layout="constrained")
     if story:
-        _draw_history(parts[1], solution)
+        left, right = figure.subfigures(1, 2, width_ratios=(wide, story), wspace=0.02)
+        _draw_history(right, solution)
+    else:
+        left = figure
+    _draw_policies(left, grid, cell, notes)
     figure.suptitle(_heading(solution), fontsize=11, color=INK, parse_math=False)
     if path is not None:
         _write(figure, Path(path))
     return figure
-
-
-def _panels(solution: Solution) -> tuple[list[Panel], list[str]]:
-    """The heat maps in reading order, and notes on what is left out."""
-    table = solution.table
-    agents = list(table.agents)
-    notes: list[str] = []
-    policies = {agent: solution.policies[agent].detach().cpu() for agent in agents}
-    horizon = table.horizon or 1
-    if horizon > 1 and (len(table.states) == 1 or _fits_over_time(table)):
-        return _over_time(table, policies), notes
-    times = [0, horizon - 1] if horizon > 1 else [0]
-    if len(agents) * len(times) > PANELS:
-        agents = agents[: PANELS // len(times)]
-        notes.append(f"{len(agents)} of {len(table.agents)} agents")
-    panels = []
-    for agent in agents:
-        for t in times:
-            policy = policies[agent] if table.horizon is None else policies[agent][t]
-            rows = _most_visited(solution, t)
-            panels.append(
-                Panel(
-                    f"{agent}, t = {t}" if horizon > 1 else agent,
-                    policy[rows].numpy(),
-                    [state_name(table.states[k]) for k in rows],
-                    _names(table, agent),
-                    _parts(table),
-                    "",
-                )
-            )
-    shown = max(len(panel.rows) for panel in panels)
-    there = len(table.states)
-    if shown < there and shown >= ROWS:
-        notes.append(f"the {shown} most visited of {there:,} states")
-    elif shown < there:
-        notes.append(f"states that can occur, of {there:,}")
-    return panels, notes
-
-
-def _fits_over_time(table: Table) -> bool:
-    return len(table.states) <= ROWS and sum(table.sizes) <= PANELS
-
-
-def _over_time(table: Table, policies: dict[str, Tensor]) -> list[Panel]:
-    """A panel for each agent (actions by time) or, with several states, for each action too."""
-    times = [str(t) for t in range(table.horizon or 1)]
-    panels = []
-    for agent, policy in policies.items():
-        if len(table.states) == 1:
-            values = policy[:, 0].T.numpy()
-            panels.append(Panel(agent, values, _names(table, agent), times, "", "time"))
-            continue
-        if table.reachable is not None:
-            policy = policy.masked_fill(~table.reachable.cpu()[..., None], torch.nan)
-        states = [state_name(label) for label in table.states]
-        for k, name in enumerate(_names(table, agent)):
-            values = policy[..., k].T.numpy()
-            panels.append(
-                Panel(f"{agent}: {name}", values, states, times, _parts(table), "time")
-            )
-    return panels
-
-
-def _most_visited(solution: Solution, t: int) -> list[int]:
-    """Numbers of the states to show at time t, in order: those that occur, or occur most."""
-    table = solution.table
-    possible = torch.ones(len(table.states), dtype=torch.bool)
-    if table.reachable is not None:
-        possible = table.reachable[t].cpu()
-    numbers = possible.nonzero()[:, 0]
-    if len(numbers) <= ROWS:
-        return [int(k) for k in numbers]
-    steps = t + 1 if table.horizon is not None else LONGEST
-    plays = simulate(table, solution.policies, PLAYS, steps=steps)
-    visited = plays.states if table.horizon is None else plays.states[:, t]
-    visits = torch.bincount(visited.reshape(-1).cpu(), minlength=len(possible))
-    most = visits[numbers].argsort(descending=True, stable=True)[:ROWS]
-    return sorted(int(k) for k in numbers[most])
 
 
 def state_name(label: Any) -> str:
@@ -175,6 +109,100 @@ def state_name(label: Any) -> str:
     '1, 2, 3'
     """
     return ", ".join(str(value) for _, value in _leaves(label, "")) or "–"
+
+
+def _panels(solution: Solution) -> tuple[list[list[Panel]], list[str]]:
+    """The heat maps, row by row, and notes on what they leave out."""
+    table = solution.table
+    policies = {agent: solution.policies[agent].detach().cpu() for agent in table.agents}
+    if (table.horizon or 1) == 1:
+        if table.horizon == 1:
+            policies = {agent: policy[0] for agent, policy in policies.items()}
+        return _at_times(solution, {None: policies})
+    if _small_enough(table):
+        return _over_time(table, policies), []
+    ends = (0, (table.horizon or 1) - 1)
+    return _at_times(solution, {t: {a: p[t] for a, p in policies.items()} for t in ends})
+
+
+def _at_times(
+    solution: Solution, policies: dict[int | None, dict[str, Tensor]]
+) -> tuple[list[list[Panel]], list[str]]:
+    """A panel, states by actions, for each agent and each of some times (none is always)."""
+    table = solution.table
+    agents = table.agents[: PANELS // len(policies)]
+    notes = []
+    if len(agents) < len(table.agents):
+        notes.append(f"{len(agents)} of {len(table.agents)} agents")
+    panels = []
+    numbers = {t: _most_visited(solution, t or 0) for t in policies}
+    for agent in agents:
+        for t, now in policies.items():
+            rows = numbers[t]
+            panels.append(
+                Panel(
+                    agent if t is None else f"{agent}, t = {t}",
+                    now[agent][rows].numpy(),
+                    [state_name(table.states[k]) for k in rows],
+                    _names(table, agent),
+                    _parts(table),
+                )
+            )
+    shown, there = max(map(len, numbers.values())), len(table.states)
+    if shown == ROWS < there:
+        notes.append(f"the {shown} most visited of {there:,} states")
+    elif shown < there:
+        notes.append(f"the states that can occur, of {there:,}")
+    across = 1 if there == 1 else 2 * len(policies) if len(agents) in (1, 2, 4) else 3
+    across = min(across, 4) if len(policies) == 1 or len(agents) > 1 else 2
+    return [panels[k : k + across] for k in range(0, len(panels), across)], notes
+
+
+def _small_enough(table: Table) -> bool:
+    """Whether a policy can be drawn over time: a panel for each agent, or for each action."""
+    states = len(table.states)
+    if states == 1:
+        return len(table.agents) <= PANELS and sum(table.sizes) <= 2 * ROWS
+    down = max(table.sizes) if len(table.agents) == 1 else len(table.agents)
+    return max(table.sizes) <= 6 and down * states <= 2 * ROWS
+
+
+def _over_time(table: Table, policies: dict[str, Tensor]) -> list[list[Panel]]:
+    """Actions by time for each agent or, if there are several states, those for each action."""
+    times = [str(t) for t in range(table.horizon or 1)]
+    if len(table.states) == 1:
+        return [
+            [Panel(agent, policy[:, 0].T.numpy(), _names(table, agent), times, "", "time")]
+            for agent, policy in policies.items()
+        ]
+    states = [state_name(label) for label in table.states]
+    grid = []
+    for agent, policy in policies.items():
+        if table.reachable is not None:
+            policy = policy.masked_fill(~table.reachable.cpu()[..., None], torch.nan)
+        grid.append(
+            [
+                Panel(f"{agent}: {name}", now.T.numpy(), states, times, _parts(table), "time")
+                for name, now in zip(_names(table, agent), policy.unbind(-1), strict=True)
+            ]
+        )
+    return [[panel] for panel in grid[0]] if len(grid) == 1 else grid
+
+
+def _most_visited(solution: Solution, t: int) -> list[int]:
+    """Numbers of the states to show at time t, in order: those that occur, or occur most."""
+    table = solution.table
+    numbers = torch.arange(len(table.states))
+    if table.reachable is not None:
+        numbers = numbers[table.reachable[t].cpu()]
+    if len(numbers) > ROWS:
+        steps = t + 1 if table.horizon is not None else STEPS
+        plays = simulate(table, solution.policies, PLAYS, steps=steps)
+        visited = plays.states if table.horizon is None else plays.states[:, t]
+        visits = torch.bincount(visited.reshape(-1).cpu(), minlength=len(table.states))
+        most = visits[numbers].argsort(descending=True, stable=True)[:ROWS]
+        numbers = numbers[most].sort().values
+    return [int(k) for k in numbers]
 
 
 def _parts(table: Table) -> str:
@@ -203,48 +231,38 @@ def _short(text: str, length: int = 18) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _grid(table: Table, panels: Sequence[Panel]) -> tuple[int, int]:
-    """Rows and columns of the heat maps."""
-    n = len(panels)
-    if (table.horizon or 1) > 1:
-        if len(table.states) == 1:
-            return n, 1
-        if _fits_over_time(table):  # a row for each agent, or for its actions a column
-            if len(table.agents) == 1:
-                return n, 1
-            return len(table.agents), max(table.sizes)
-        return -(-n // 4), min(n, 4)
-    if len(table.states) == 1:
-        return n, 1
-    columns = min(n, 4) if n != 6 and n != 5 else 3
-    return -(-n // columns), columns
-
-
-def _size(panels: Sequence[Panel], grid: tuple[int, int]) -> tuple[float, float]:
-    """Inches for the heat maps."""
-    rows = max(len(panel.rows) for panel in panels)
+def _inches(grid: list[list[Panel]]) -> tuple[float, float]:
+    """The width of a panel, and the height of the figure."""
+    panels = [panel for row in grid for panel in row]
     columns = max(len(panel.columns) for panel in panels)
-    label = max(len(name) for panel in panels for name in panel.rows)
-    across = min(max(0.45 * columns, 1.4), 6.0) if grid[1] > 1 else min(max(0.6 * columns, 3), 6)
-    down = max(0.21 * rows + 0.9, 1.1)
-    wide = grid[1] * across + 0.08 * label + 1.2
-    return max(wide, 4.0), min(max(grid[0] * down + 0.9, 4.2), 16.0)
+    wide = max(len(row) for row in grid)
+    cell = min(max(0.45 * columns, 1.6), 6.0) if wide > 1 else min(max(0.8 * columns, 3.0), 6.0)
+    high = sum(0.21 * max(len(panel.rows) for panel in row) + 0.5 for row in grid) + 1.2
+    return cell, min(max(high, 4.2), 20.0)
 
 
 def _draw_policies(
-    part: Figure | SubFigure, panels: Sequence[Panel], grid: tuple[int, int], notes: Sequence[str]
+    part: Figure | SubFigure, grid: list[list[Panel]], cell: float, notes: Sequence[str]
 ) -> None:
-    axes = part.subplots(*grid, squeeze=False)
+    across = max(len(row) for row in grid)
+    axes = part.subplots(len(grid), across, squeeze=False)
     image = None
-    shown = [axis for row in axes for axis in row]
-    for axis, panel in zip(shown, panels, strict=False):
-        image = _draw_panel(axis, panel)
-    for axis in shown[len(panels) :]:
-        axis.set_visible(False)
+    for k, row in enumerate(axes):
+        for j, axis in enumerate(row):
+            if j >= len(grid[k]):
+                axis.set_visible(False)
+                continue
+            panel = grid[k][j]
+            beside = grid[k][j - 1] if j > 0 else None
+            below = grid[k + 1][j] if k + 1 < len(grid) and j < len(grid[k + 1]) else None
+            image = _draw_panel(axis, panel)
+            _name_rows(axis, panel, beside is not None and beside.rows == panel.rows)
+            same = below is not None and below.columns == panel.columns
+            _name_columns(axis, panel, cell, same)
     assert image is not None
-    bar = part.colorbar(image, ax=shown, shrink=0.9, fraction=0.05, aspect=30)
+    bar = part.colorbar(image, ax=axes, shrink=0.9, fraction=0.05, aspect=30, pad=0.02)
     bar.set_label("probability", fontsize=8, color=INK)
-    bar.ax.tick_params(labelsize=7, length=2)
+    bar.ax.tick_params(labelsize=7, length=2, colors=INK)
     bar.outline.set_visible(False)  # type: ignore[operator]
     if notes:
         part.supxlabel("shown: " + "; ".join(notes), fontsize=8, color=PALE)
@@ -252,28 +270,20 @@ def _draw_policies(
 
 def _draw_panel(axis: Axes, panel: Panel) -> AxesImage:
     image = axis.imshow(panel.values, vmin=0.0, vmax=1.0, cmap="Blues", aspect="auto")
-    axis.set_facecolor(SEEN_NEVER)
+    axis.set_facecolor(NEVER)
     axis.set_title(_short(panel.title, 30), fontsize=9, color=INK, parse_math=False)
+    axis.spines[:].set_visible(False)
     rows, columns = panel.values.shape
-    _ticks(axis, "x", panel.columns)
-    _ticks(axis, "y", panel.rows)
-    axis.tick_params(length=0, labelsize=7, colors=INK)
-    axis.set_ylabel(panel.down, fontsize=8, color=INK, parse_math=False)
-    axis.set_xlabel(panel.across, fontsize=8, color=INK)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-    axis.set_xticks(np.arange(columns - 1) + 0.5, minor=True)
-    axis.set_yticks(np.arange(rows - 1) + 0.5, minor=True)
-    axis.grid(which="minor", color="white", linewidth=0.8)
-    axis.tick_params(which="minor", length=0)
+    if rows <= ROWS and columns <= 2 * ROWS:  # lines between the cells
+        axis.set_xticks(np.arange(columns - 1) + 0.5, minor=True)
+        axis.set_yticks(np.arange(rows - 1) + 0.5, minor=True)
+        axis.grid(which="minor", color="white", linewidth=0.8)
+    axis.tick_params(which="both", length=0, labelsize=7, colors=INK)
     if columns <= 6 and rows <= ROWS:
-        for k, row in enumerate(panel.values):
-            for j, value in enumerate(row):
-                if isfinite(value):
-                    color = "white" if value > 0.6 else INK
-                    axis.text(
-                        j, k, _number(value), ha="center", va="center", fontsize=7, color=color
-                    )
+        for (k, j), value in np.ndenumerate(panel.values):
+            if isfinite(value):
+                style: dict[str, Any] = {"color": "white" if value > 0.6 else INK, "fontsize": 7}
+                axis.text(j, k, _number(value), ha="center", va="center", **style)
     return image
 
 
@@ -292,92 +302,110 @@ def _number(probability: float) -> str:
     return f"{probability:.2f}".removeprefix("0")
 
 
-def _ticks(axis: Axes, which: str, names: Sequence[str]) -> None:
-    """Name rows or columns, all or every k-th."""
-    limit = ROWS if which == "y" else 12
-    every = -(-len(names) // limit)
-    places = list(range(0, len(names), every))
-    shown = [names[k] for k in places]
-    turn = 0
-    if which == "x" and max(len(name) for name in shown) > 3:
-        turn = 90 if len(shown) > 8 else 40
-    if which == "x":
-        side = "right" if turn == 40 else "center"
-        axis.set_xticks(
-            places, shown, rotation=turn, ha=side, rotation_mode="anchor" if turn == 40 else None,
-            parse_math=False,
-        )
-    else:
-        axis.set_yticks(places, shown, parse_math=False)
+def _name_rows(axis: Axes, panel: Panel, hide: bool) -> None:
+    """Name all rows, or every k-th; none if the panel beside has the same."""
+    if hide or (len(panel.rows) == 1 and panel.down):
+        axis.set_yticks([])
+        return
+    every = -(-len(panel.rows) // ROWS)
+    places = list(range(0, len(panel.rows), every))
+    axis.set_yticks(places, [panel.rows[k] for k in places], parse_math=False)
+    axis.set_ylabel(panel.down, fontsize=8, color=INK, parse_math=False)
+
+
+def _name_columns(axis: Axes, panel: Panel, cell: float, hide: bool) -> None:
+    """Name all columns, or every k-th, askew if they are long; none if the panel below has."""
+    if hide:
+        axis.set_xticks([])
+        return
+    every = -(-len(panel.columns) // 12)
+    places = list(range(0, len(panel.columns), every))
+    names = [panel.columns[k] for k in places]
+    needed = 0.075 * max(map(len, names)) + 0.06  # inches, at 7 points
+    style: dict[str, Any] = {"parse_math": False}
+    if needed > 0.85 * cell / len(names):
+        style |= {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axis.set_xticks(places, names, **style)
+    axis.set_xlabel(panel.across, fontsize=8, color=INK)
 
 
 def _draw_history(part: SubFigure, solution: Solution) -> None:
     elbo = any(entry.get("elbo") for entry in solution.history)
-    axes: Any = part.subplots(2 if elbo else 1, 1, sharex=True, squeeze=False)[:, 0]
+    axes = part.subplots(2 if elbo else 1, 1, sharex=True, squeeze=False)[:, 0]
     _draw_gaps(axes[0], solution)
     if elbo:
         _draw_elbos(axes[1], solution)
     axes[-1].set_xlabel("iteration", fontsize=8, color=INK)
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     for axis in axes:
-        axis.tick_params(labelsize=7, colors=INK)
+        axis.tick_params(which="both", labelsize=7, colors=INK)
         axis.grid(color="#e4e4e4", linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_gaps(axis: Axes, solution: Solution) -> None:
     """Gap, residual and temperature, on one logarithmic axis."""
-    drawn = False
-    for key, label, style in (
-        ("temperature", "temperature", {"color": PALE, "linestyle": "--", "linewidth": 1.0}),
-        ("residual", "residual", {"color": LINES[0], "linewidth": 1.2}),
-        ("nash_gap", "Nash gap", {"color": LINES[1], "linewidth": 1.2, "marker": "o"}),
-    ):
-        x, y = _series(solution, lambda entry, key=key: entry.get(key))
-        if key == "nash_gap":
-            x.append(_last(solution))
-            y.append(float(solution.certificate.nash_gap))
-        positive = [(a, b) for a, b in zip(x, y, strict=True) if b > 0]
-        if positive:
-            drawn = True
-            axis.plot(*zip(*positive, strict=True), label=label, markersize=3.5, **style)
-    if drawn:
+    least = []
+    for key, label, style in CURVES:
+        points = _series(solution, [entry.get(key) for entry in solution.history])
+        if key == "nash_gap":  # of what is returned, which the history may not have
+            last = solution.history[-1].get("iteration", len(solution.history))
+            points.append((float(last), float(solution.certificate.nash_gap)))
+        points = [(x, y) for x, y in points if y > 0]
+        if points:
+            few = {"marker": "."} if len(points) == 1 else {}
+            axis.plot(*zip(*points, strict=True), label=label, **{**few, **style})
+            least.append(min(y for _, y in points))
+    if least:
         axis.set_yscale("log")
-        axis.legend(fontsize=7, frameon=False, loc="best")
-    axis.set_title("gap, residual and temperature", fontsize=9, color=INK)
+        _legend(axis)
+        if min(least) < 1e-10 < max(least):  # rounding errors are nothing to look at
+            axis.set_ylim(bottom=1e-10)
 
 
 def _draw_elbos(axis: Axes, solution: Solution) -> None:
     agents = solution.table.agents
     for k, agent in enumerate(agents):
-        x, y = _series(solution, lambda entry, agent=agent: (entry.get("elbo") or {}).get(agent))
-        axis.plot(
-            x,
-            y,
-            color=LINES[k % len(LINES)],
-            linewidth=2.4 - 1.4 * k / max(len(agents) - 1, 1),
-            linestyle="-" if k == 0 else (0, (4, 1 + k % 3)),
-            marker="o" if len(x) == 1 else None,
-            markersize=3.5,
-        )
-    shown = list(zip(axis.lines, agents, strict=True))[:8]
-    names = [_short(agent) for _, agent in shown]
-    legend = axis.legend([line for line, _ in shown], names, fontsize=7, frameon=False)
+        elbos = [(entry.get("elbo") or {}).get(agent) for entry in solution.history]
+        points = _series(solution, elbos)
+        if points:
+            axis.plot(
+                *zip(*points, strict=True),
+                label=_short(agent, 12) if k < 6 else None,
+                color=LINES[k % len(LINES)],
+                lw=2.4 - 1.4 * k / max(len(agents) - 1, 1),  # equal ones stay visible
+                ls="-" if k == 0 else (0, (4, 1 + k % 3)),
+                marker="." if len(points) == 1 else None,
+            )
+    axis.set_title("ELBO", fontsize=8, color=INK, loc="left")
+    _legend(axis)
+
+
+def _legend(axis: Axes) -> None:
+    """Names of the lines, above the axes."""
+    lines = [line for line in axis.lines if not str(line.get_label()).startswith("_child")]
+    legend = axis.legend(
+        lines,
+        [str(line.get_label()) for line in lines],
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.99),
+        ncols=3 if len(lines) in (3, 5, 6) else 4,
+        fontsize=7,
+        frameon=False,
+        borderaxespad=0.0,
+        labelcolor=INK,
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    axis.set_title("ELBO of each agent (in units of reward)", fontsize=9, color=INK)
 
 
-def _series(solution: Solution, read: Any) -> tuple[list[float], list[float]]:
-    """Iterations and finite values of one entry of the history."""
-    pairs = [(entry.get("iteration", k + 1), read(entry)) for k, entry in
-             enumerate(solution.history)]
-    kept = [(float(x), float(y)) for x, y in pairs if y is not None and isfinite(y)]
-    return [x for x, _ in kept], [y for _, y in kept]
-
-
-def _last(solution: Solution) -> float:
-    return float(solution.history[-1].get("iteration", len(solution.history)))
+def _series(solution: Solution, values: list[Any]) -> list[tuple[float, float]]:
+    """Iterations and values, where there is one and it is finite."""
+    return [
+        (float(entry.get("iteration", k + 1)), float(value))
+        for k, (entry, value) in enumerate(zip(solution.history, values, strict=True))
+        if value is not None and isfinite(value)
+    ]
 
 
 def _heading(solution: Solution) -> str:

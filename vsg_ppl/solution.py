@@ -12,6 +12,7 @@ from vsg_ppl.certificate import Certificate
 from vsg_ppl.errors import GameError
 from vsg_ppl.structure import to_json
 from vsg_ppl.table import Table
+from vsg_ppl.vpg import soft_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,3 +166,30 @@ class Solution:
     def _alone(self, what: str) -> None:
         if self.table.batched:
             raise GameError(f"{what} is of one game, and this solution holds {self.table.batch}")
+
+
+def shown(table: Table, x: Tensor) -> Tensor:
+    """A tensor (B, H, S, ...) without the batch and time dimensions that the game does not have."""
+    x = x if table.horizon is not None else x[:, 0]
+    return x if table.batched else x[0]
+
+
+def solution_of(game: Any, table: Table, logs: list[Tensor], **found: Any) -> Solution:
+    """The solution in which the agents play log policies (B, H, S, A_i), in the table's order.
+
+    Args:
+        game: what the solver was given, a program or the table itself.
+        table: the game's table.
+        logs: log π of every agent.
+        found: the solution's other attributes.
+    """
+    values = soft_values(table, logs, 1.0, "none")
+    named = list(enumerate(table.agents))
+    return Solution(
+        game=None if isinstance(game, Table) else game,
+        table=table,
+        concept="nash",
+        policies={agent: shown(table, logs[i].exp()) for i, agent in named},
+        values={agent: shown(table, values[..., i]) for i, agent in named},
+        **found,
+    )

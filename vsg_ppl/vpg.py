@@ -21,6 +21,9 @@ from vsg_ppl.bellman import (
 )
 from vsg_ppl.table import Table
 
+PATIENCE = 50
+"""Steps of Eq. 4 in a stage before Newton's method looks at the states that still move."""
+
 Entropy = Literal["own", "joint", "none"]
 
 
@@ -174,6 +177,43 @@ class Stage:
             scores = self.scores(log_policies, temperature)
             weight = torch.minimum(0.5 / bend.clamp_min(1e-300), 2 * weight).clamp_max(1.0)
         return log_policies, max_steps
+
+    def settle(
+        self,
+        log_policies: list[Tensor],
+        temperature: float,
+        tolerance: float,
+        max_steps: int,
+        *,
+        follow: bool = False,
+    ) -> tuple[list[Tensor], int, bool]:
+        """`solve`, with `polish` whenever states have not settled within `PATIENCE` steps.
+
+        Args:
+            log_policies: log π of every agent.
+            temperature: τ.
+            tolerance: on each state's residual.
+            max_steps: of Eq. 4.
+            follow: polish first, to stay on the branch of equilibria where the policies are; steps
+                then move only the states that have lost it.
+
+        Returns:
+            The policies, the steps of Eq. 4 taken, and whether steps alone did not settle.
+        """
+        if follow:
+            log_policies = self.polish(log_policies, temperature, tolerance)
+        taken, cycled = 0, False
+        while taken < max_steps:
+            patience = min(PATIENCE, max_steps - taken)
+            log_policies, steps = self.solve(log_policies, temperature, tolerance, patience)
+            taken += steps
+            if steps < patience:
+                break
+            cycled = True
+            log_policies = self.polish(log_policies, temperature, tolerance)
+            if not bool((self._off(log_policies, temperature) > tolerance).any()):
+                break
+        return log_policies, taken, cycled
 
     def polish(
         self, log_policies: list[Tensor], temperature: float, tolerance: float, max_steps: int = 30
