@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,6 @@ from scipy.special import rel_entr
 import vsg_ppl as vsg
 from tests.models.policies import dense
 from vsg_ppl import models
-from vsg_ppl import nash as nash_of_the_library
 from vsg_ppl.nash import random_policies
 
 TEMPERATURES = (1.0, 0.1, 0.02)
@@ -72,9 +72,8 @@ def random_payoffs(n_agents, number):
 def test_equals_gambits_logit_branch(n_agents, block):
     """Ten games a block, a hundred in all.
 
-    `logit_path` finds gambit's point in all 300 cases. `nash`, its temperature lowered by a fifth at
-    a time, does so in 297: natural-gradient steps cannot hold an equilibrium that is unstable
-    under them, so where the branch folds they settle on another one.
+    `logit_path` finds gambit's point in all 300 cases. `nash`, its temperature lowered by a fifth
+    at a time, does so in 299: where the branch folds back in temperature it must leave it.
     """
     compared = 0
     for number in range(10 * block, 10 * block + 10):
@@ -281,7 +280,8 @@ def test_every_bundled_game_is_solved_by_default(name):
     solution = vsg.nash(game)
     assert solution.solved, solution.message
     assert solution.certificate.nash_gap <= 1e-3
-    assert vsg.certify(game, solution.policies).nash_gap == solution.certificate.nash_gap
+    again = vsg.certify(game, solution.policies)
+    assert again.nash_gap == pytest.approx(solution.certificate.nash_gap, abs=1e-11)
 
 
 def test_congestion_from_random_starts():
@@ -313,12 +313,12 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("schedule", [1e-8, vsg.Annealing(stop=1e-8, factor=0.1, target_gap=None)])
+@pytest.mark.parametrize("schedule", [1e-8, [1.0, 1e-4, 1e-8]], ids=["at once", "cooled"])
 @pytest.mark.parametrize("name", SMALL)
 def test_tiny_temperatures(name, schedule):
     """Nothing is NaN, whether or not it settles, and what is not available stays so."""
     table = vsg.tabulate(SMALL[name])
-    solution = vsg.nash(table, temperature=schedule, max_steps=20)
+    solution = vsg.nash(table, temperature=schedule, max_steps=5)
     for i, policy in enumerate(solution.policies.values()):
         assert (policy >= 0).all()
         torch.testing.assert_close(
@@ -419,15 +419,16 @@ def test_not_converged_keeps_the_best():
     assert "max_steps" in solution.message
     gaps = [entry["nash_gap"] for entry in solution.history]
     assert solution.certificate.nash_gap == min(gaps) < gaps[-1]
-    again = vsg.certify(models.RockPaperScissors(), solution.policies, 0.3)
-    assert again == solution.certificate
+    again = vsg.certify(models.RockPaperScissors(), solution.policies)
+    assert again.nash_gap == pytest.approx(solution.certificate.nash_gap, abs=1e-12)
 
 
 @pytest.mark.parametrize("factorisation", ["marginal", "conditional"])
 def test_ctrl_c_returns_the_best_so_far(factorisation, monkeypatch):
     """Pressed while the fourth certificate is computed."""
     seen = []
-    certify = nash_of_the_library.certify_tables
+    module = sys.modules[vsg.nash.__module__]
+    certify = module.certify_tables
 
     def interrupted(*args):
         if len(seen) == 3:
@@ -436,7 +437,7 @@ def test_ctrl_c_returns_the_best_so_far(factorisation, monkeypatch):
         seen.append(certify(*args))
         return seen[-1]
 
-    monkeypatch.setattr(nash_of_the_library, "certify_tables", interrupted)
+    monkeypatch.setattr(module, "certify_tables", interrupted)
     solution = vsg.nash(
         models.MatchingPennies(bias=9),
         temperature=0.4,
@@ -451,8 +452,8 @@ def test_ctrl_c_returns_the_best_so_far(factorisation, monkeypatch):
     gaps = [certificate.nash_gap for certificate in seen if certificate is not None]
     assert solution.certificate.nash_gap == min(gaps)
     monkeypatch.undo()
-    again = vsg.certify(models.MatchingPennies(bias=9), solution.policies, 0.4)
-    assert again == solution.certificate
+    again = vsg.certify(models.MatchingPennies(bias=9), solution.policies)
+    assert again.nash_gap == pytest.approx(solution.certificate.nash_gap, abs=1e-12)
 
 
 def test_a_progress_bar_changes_nothing(capsys):

@@ -54,7 +54,7 @@ def test_rebuild_keeps_types_and_keys():
     state = rebuild(Pair({"b": 0, "a": 0}, [0]), [1, 2, 3])
     assert state == Pair({"b": 1, "a": 2}, [3])
     assert list(state.x) == ["b", "a"] and type(state) is Pair
-    assert describe(state) == "Pair({'b': integer, 'a': integer}, (integer))"
+    assert describe(state) == "Pair({'b': integer, 'a': integer}, [integer])"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,7 @@ def test_rebuild_keeps_types_and_keys():
 )
 def test_structures_that_differ(one, other):
     assert not same_structure(one, other) and not same_structure(other, one)
+    assert describe(one) != describe(other)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ from pyro.infer import SVI, Importance, Trace_ELBO
 from pyro.optim import Adam
 
 import vsg_ppl as vsg
-from vsg_ppl.graph import dependency_graph, draw_graph, figure1
+from vsg_ppl.draw import draw_graph
+from vsg_ppl.graph import dependency_graph, figure1
 from vsg_ppl.guides import TabularPolicy
 from vsg_ppl.models import Thermostat
 
@@ -250,7 +251,7 @@ draw_graph(figure1(house, "heater"), ax=axes)
 plt.show()
 
 # %% [markdown]
-# Fifty or so actions and chances make far too many runs for importance sampling. But the reward
+# Forty-eight actions and chances make far too many runs for importance sampling. But the reward
 # and the next state depend on the present state alone, so dynamic programming finds the best
 # policy: the softmax of Q / τ, where Q counts what comes after (Prop. 5.2 in full).
 # `best_response` does this, or climbs by SVI with `method="svi"`.

@@ -11,9 +11,11 @@ from vsg_ppl.agent import AgentGuide, AgentModel, agent_guide, agent_model
 from vsg_ppl.best_response import BestResponse, best_response
 from vsg_ppl.certificate import Certificate, certify
 from vsg_ppl.decentralised import nash_decentralised
+from vsg_ppl.draw import draw_graph
 from vsg_ppl.elbo import MarkovELBO
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game, act, optimality, signal
+from vsg_ppl.graph import dependency_graph, figure1
 from vsg_ppl.logit_path import logit_path
 from vsg_ppl.nash import nash
 from vsg_ppl.schedule import Annealing
@@ -38,6 +40,9 @@ __all__ = [
     "agent_model",
     "best_response",
     "certify",
+    "dependency_graph",
+    "draw_graph",
+    "figure1",
     "from_arrays",
     "logit_path",
     "nash",

@@ -268,7 +268,8 @@ def render(
             )
         values = _assignments(settings)
         _check_writable(out.parent, create=False)
-        from vsg_ppl.graph import dependency_graph, draw_graph, figure1
+        from vsg_ppl.draw import draw_graph
+        from vsg_ppl.graph import dependency_graph, figure1
         from vsg_ppl.loading import load_game
 
         program = load_game(game, values)
@@ -402,7 +403,8 @@ def _solve(
 
 def _write(program: Game, solution: Solution, folder: Path) -> list[str]:
     """The files written. A picture that cannot be drawn takes nothing else with it."""
-    from vsg_ppl.graph import draw_graph, figure1
+    from vsg_ppl.draw import draw_graph
+    from vsg_ppl.graph import figure1
 
     def graph(path: Path) -> None:
         model = figure1(
@@ -525,14 +527,14 @@ def _print_policies(console: Console, solution: Solution) -> None:
     places, total = _places(table)
     keys = ["t"] if table.horizon not in (None, 1) else []
     keys += ["state"] if len(table.states) > 1 else []
+    names = [actions.names() for actions in table.actions]
     rows: list[tuple[list[str], list[str]]] = []
     for k, t in places:
-        key = [str(t)] if keys[:1] == ["t"] else []
-        key += [_label(table.states[k])] if keys[-1:] == ["state"] else []
-        policies = [solution.policies[agent] for agent in table.agents]
-        laws = [(policy if t is None else policy[t])[k].tolist() for policy in policies]
-        names = [actions.names() for actions in table.actions]
-        rows.append((key, [_law(n, law) for n, law in zip(names, laws, strict=True)]))
+        key = [str(t)] if "t" in keys else []
+        key += [_label(table.states[k])] if "state" in keys else []
+        parts = [solution.policies[agent] for agent in table.agents]
+        chances = [(part if t is None else part[t])[k].tolist() for part in parts]
+        rows.append((key, list(map(_law, names, chances))))
 
     columns = list(zip(*(key + laws for key, laws in rows), strict=True))
     heads = [*keys, *table.agents]
@@ -604,7 +606,8 @@ def _print_facts(console: Console, table: Table, facts: dict[str, Any]) -> None:
     kind += ["symmetric"] if facts["symmetric"] else []
     labels = ", ".join(_label(state) for state in table.states[:4])
     more = ", ..." if len(table.states) > 4 else ""
-    horizon = f"{table.horizon} decisions" if table.horizon is not None else "infinite"
+    horizon = "infinite" if table.horizon is None else f"{table.horizon} decisions"
+    horizon = "1 decision" if table.horizon == 1 else horizon
     lines = [("agents", ", ".join(table.agents))]
     for agent, actions in zip(table.agents, table.actions, strict=True):
         names = actions.names()
@@ -718,7 +721,7 @@ def _explain(error: Exception, spec: str) -> NoReturn:
     if isinstance(error, OSError) and error.strerror:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        _fail("there is not enough memory for this game", "`vsg check` says its size.")
+        _fail("there is not enough memory for this game", "fewer states or actions.")
     if os.environ.get("VSG_TRACEBACK"):
         raise error
     text = str(error).strip().partition("\n")[0]

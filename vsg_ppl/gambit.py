@@ -28,8 +28,8 @@ def read_nfg(path: str | Path) -> ArrayGame:
     """The game in a ``.nfg`` file: one step, one state, players as agents, strategies as actions.
 
     Both kinds of the format are read: a list of payoffs, and a list of outcomes with a number for
-    each joint strategy. Numbers are whole, decimal or rational (1/3), and rounded once, to float64.
-    A player or strategy without a name goes by its number, from 1.
+    each joint strategy. Numbers are whole, decimal or rational (1/3), and rounded once, to float64;
+    a comma is a space. A player or strategy without a name goes by its number, from 1.
 
     Args:
         path: of the file.
@@ -51,7 +51,7 @@ def read_nfg(path: str | Path) -> ArrayGame:
     try:
         source = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise GameError(f"{path.name} is not a text file") from error
+        raise GameError(f"{path.name} is not text in UTF-8") from error
     return _Reader(path.name, source).game()
 
 

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol, runtime_checkable
 
 import pyro
@@ -208,13 +208,13 @@ class Limited:
 
 def call(program: Callable[..., Any], state: Any, **extras: Any) -> Any:
     """Run ``program(state)`` with those of the extras (``t``, ``seen``) that it names."""
-    accepted = _parameters(getattr(program, "__func__", program))
+    accepted = _parameters(_function(program))
     return program(state, **{key: extras[key] for key in extras if key in accepted})
 
 
 def takes(program: Callable[..., Any], name: str) -> bool:
     """Whether a program has a parameter of this name."""
-    return name in _parameters(getattr(program, "__func__", program))
+    return name in _parameters(_function(program))
 
 
 def _sample(name: str, law: Any, part: Act | Optimality | Signal, **given: Any) -> Tensor:
@@ -222,10 +222,19 @@ def _sample(name: str, law: Any, part: Act | Optimality | Signal, **given: Any) 
     return pyro.sample(name, law, infer=infer, **given)
 
 
+def _function(program: Any) -> Callable[..., Any]:
+    """The function behind a program, so that the cache below keeps no object alive."""
+    if isinstance(program, torch.nn.Module):
+        return type(program).forward
+    found = getattr(program, "__func__", program)
+    if inspect.isfunction(found) or isinstance(found, partial):
+        return found
+    return type(found).__call__
+
+
 @lru_cache(maxsize=1024)
-def _parameters(program: Callable[..., Any]) -> frozenset[str]:
-    target = program.forward if isinstance(program, torch.nn.Module) else program
-    return frozenset(inspect.signature(target).parameters)
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def _label_names(labels: Sequence[str] | type[Enum] | None) -> tuple[str, ...] | None:

@@ -23,13 +23,16 @@ from vsg_ppl.solution import Solution
 from vsg_ppl.table import Table
 
 ROWS = 30
-"""States shown at most."""
+"""States shown at most; half of them where heat maps stand above each other."""
 
 PANELS = 12
 """Heat maps drawn at most."""
 
 PLAYS, STEPS = 500, 200
 """Plays, and steps of each at most, that tell which states are visited."""
+
+WRITTEN = 6
+"""Columns up to which the probabilities are also written."""
 
 ENDINGS = (".png", ".svg", ".pdf")
 STORY = 5.0  # inches for the history
@@ -81,9 +84,7 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
             f"{path} has not the name of a picture", hint=f"an ending among {', '.join(ENDINGS)}."
         )
     if solution.table.batched:
-        raise GameError(
-            f"a picture is of one game, and this solution holds {solution.table.batch}"
-        )
+        raise GameError(f"a picture is of one game, and this solution holds {solution.table.batch}")
     grid, notes = _panels(solution)
     cell, high = _inches(grid)
     wide = max(len(row) for row in grid) * cell + 1.0
@@ -91,11 +92,11 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
     story = STORY if solution.history else 0.0
     figure = Figure(figsize=(wide + story, high), layout="constrained")
     if story:
-        left, right = figure.subfigures(1, 2, width_ratios=(wide, story), wspace=0.02)
-        _draw_history(right, solution)
+        parts: Any = figure.subfigures(1, 2, width_ratios=(wide, story), wspace=0.02)
+        _draw_policies(parts[0], grid, cell, notes)
+        _draw_history(parts[1], solution)
     else:
-        left = figure
-    _draw_policies(left, grid, cell, notes)
+        _draw_policies(figure, grid, cell, notes)
     figure.suptitle(_heading(solution), fontsize=11, color=INK, parse_math=False)
     if path is not None:
         _write(figure, Path(path))
@@ -134,8 +135,10 @@ def _at_times(
     notes = []
     if len(agents) < len(table.agents):
         notes.append(f"{len(agents)} of {len(table.agents)} agents")
+    across = 1 if len(table.states) == 1 else 2 if len(policies) * len(agents) == 2 else 4
+    most = ROWS if len(policies) * len(agents) <= across else ROWS // 2
+    numbers = {t: _most_visited(solution, t or 0, most) for t in policies}
     panels = []
-    numbers = {t: _most_visited(solution, t or 0) for t in policies}
     for agent in agents:
         for t, now in policies.items():
             rows = numbers[t]
@@ -149,12 +152,10 @@ def _at_times(
                 )
             )
     shown, there = max(map(len, numbers.values())), len(table.states)
-    if shown == ROWS < there:
+    if shown == most < there:
         notes.append(f"the {shown} most visited of {there:,} states")
     elif shown < there:
         notes.append(f"the states that can occur, of {there:,}")
-    across = 1 if there == 1 else 2 * len(policies) if len(agents) in (1, 2, 4) else 3
-    across = min(across, 4) if len(policies) == 1 or len(agents) > 1 else 2
     return [panels[k : k + across] for k in range(0, len(panels), across)], notes
 
 
@@ -189,19 +190,19 @@ def _over_time(table: Table, policies: dict[str, Tensor]) -> list[list[Panel]]:
     return [[panel] for panel in grid[0]] if len(grid) == 1 else grid
 
 
-def _most_visited(solution: Solution, t: int) -> list[int]:
+def _most_visited(solution: Solution, t: int, most: int) -> list[int]:
     """Numbers of the states to show at time t, in order: those that occur, or occur most."""
     table = solution.table
     numbers = torch.arange(len(table.states))
     if table.reachable is not None:
         numbers = numbers[table.reachable[t].cpu()]
-    if len(numbers) > ROWS:
+    if len(numbers) > most:
         steps = t + 1 if table.horizon is not None else STEPS
         plays = simulate(table, solution.policies, PLAYS, steps=steps)
         visited = plays.states if table.horizon is None else plays.states[:, t]
         visits = torch.bincount(visited.reshape(-1).cpu(), minlength=len(table.states))
-        most = visits[numbers].argsort(descending=True, stable=True)[:ROWS]
-        numbers = numbers[most].sort().values
+        order = visits[numbers].argsort(descending=True, stable=True)
+        numbers = numbers[order[:most]].sort().values
     return [int(k) for k in numbers]
 
 
@@ -236,7 +237,8 @@ def _inches(grid: list[list[Panel]]) -> tuple[float, float]:
     panels = [panel for row in grid for panel in row]
     columns = max(len(panel.columns) for panel in panels)
     wide = max(len(row) for row in grid)
-    cell = min(max(0.45 * columns, 1.6), 6.0) if wide > 1 else min(max(0.8 * columns, 3.0), 6.0)
+    each = (0.45 if wide > 1 else 0.8) if columns <= WRITTEN else 0.3
+    cell = min(max(each * columns, 3.0 if wide == 1 else 1.6), 12.0 / wide, 6.0)
     high = sum(0.21 * max(len(panel.rows) for panel in row) + 0.5 for row in grid) + 1.2
     return cell, min(max(high, 4.2), 20.0)
 
@@ -263,7 +265,7 @@ def _draw_policies(
     bar = part.colorbar(image, ax=axes, shrink=0.9, fraction=0.05, aspect=30, pad=0.02)
     bar.set_label("probability", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7, length=2, colors=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     if notes:
         part.supxlabel("shown: " + "; ".join(notes), fontsize=8, color=PALE)
 
@@ -279,7 +281,7 @@ def _draw_panel(axis: Axes, panel: Panel) -> AxesImage:
         axis.set_yticks(np.arange(rows - 1) + 0.5, minor=True)
         axis.grid(which="minor", color="white", linewidth=0.8)
     axis.tick_params(which="both", length=0, labelsize=7, colors=INK)
-    if columns <= 6 and rows <= ROWS:
+    if columns <= WRITTEN and rows <= ROWS:
         for (k, j), value in np.ndenumerate(panel.values):
             if isfinite(value):
                 style: dict[str, Any] = {"color": "white" if value > 0.6 else INK, "fontsize": 7}

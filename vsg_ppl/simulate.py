@@ -51,6 +51,8 @@ class Plays:
     def trajectory(self, k: int) -> list[dict[str, Any]]:
         """Play k for people: for each step the time, the state, who did what and got what.
 
+        An agent that sits a step out is not among the ``actions`` of that step.
+
         >>> import vsg_ppl as vsg
         >>> from vsg_ppl.models import PrisonersDilemma
         >>> plays = vsg.nash(PrisonersDilemma()).simulate(3)
@@ -68,11 +70,19 @@ class Plays:
             {
                 "t": t,
                 "state": label,
-                "actions": {agent: names[agent][chosen[agent][t]] for agent in chosen},
+                "actions": {agent: names[agent][chosen[agent][t]] for agent in self._acting(t)},
                 "rewards": {agent: paid[agent][t] for agent in paid},
             }
             for t, label in enumerate(self.labels(k))
         ]
+
+    def _acting(self, t: int) -> list[str]:
+        """Who acts at time t."""
+        acting = self.table.acting
+        if acting is None:
+            return list(self.table.agents)
+        acts = _now(acting, t).tolist()
+        return [agent for agent, does in zip(self.table.agents, acts, strict=True) if does]
 
 
 def simulate(

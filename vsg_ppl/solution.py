@@ -90,11 +90,13 @@ class Solution:
         True
         """
         self._alone("a policy by label")
-        rows = self.policies[agent]
-        if self.table.horizon is not None:
+        names = self.table.actions[self.table.number(agent)].names()
+        rows, horizon = self.policies[agent], self.table.horizon
+        if horizon is not None:
+            if not 0 <= t < horizon:
+                raise GameError(f"the time is {t}, and {self.table.name} has times below {horizon}")
             rows = rows[t]
         row = rows[int(self.table.states.index(state))]
-        names = self.table.actions[self.table.number(agent)].names()
         return dict(zip(names, row.tolist(), strict=True))
 
     def simulate(self, n: int = 1, *, steps: int | None = None, seed: int = 0) -> Plays:
@@ -111,14 +113,14 @@ class Solution:
         return plot_solution(self, path)
 
     def save(self, path: str | Path) -> Path:
-        """Write policies, values, certificate and history to one safetensors file."""
+        """Write everything but the program to one safetensors file; see `vsg_ppl.storage.save`."""
         from vsg_ppl.storage import save
 
         return save(self, path)
 
     @staticmethod
     def load(path: str | Path, game: Any = None) -> Solution:
-        """Read what `save` wrote; the table comes from ``game``, and must be its."""
+        """Read what `save` wrote, if of the ``game`` given; see `vsg_ppl.storage.load`."""
         from vsg_ppl.storage import load
 
         return load(path, game)
@@ -131,6 +133,10 @@ class Solution:
             "game": self.table.name,
             "concept": self.concept,
             "agents": list(self.table.agents),
+            "actions": {
+                agent: actions.names()
+                for agent, actions in zip(self.table.agents, self.table.actions, strict=True)
+            },
             "temperature": self.temperature,
             "factorisation": self.factorisation,
             "iterations": self.iterations,

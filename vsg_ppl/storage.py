@@ -43,6 +43,7 @@ PARTS = {
     "successors": "transitions",
     "initial": "initial law",
     "reachable": "reachable states",
+    "acting": "agents at some time",
     "batched": "batch",
 }
 """Parts of a table in words."""
@@ -66,7 +67,8 @@ def save(solution: Solution, path: str | Path) -> Path:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = save(vsg.nash(StagHunt()), f"{folder}/hunt.safetensors")
     ...     loaded = load(path)
-    >>> loaded.certificate == vsg.certify(loaded.table, loaded.policies, loaded.temperature)
+    >>> again = vsg.certify(loaded.table, loaded.policies)
+    >>> abs(again.nash_gap - loaded.certificate.nash_gap) < 1e-12
     True
     """
     tensors: dict[str, Tensor] = {}
@@ -379,6 +381,8 @@ def _check_table(table: Table) -> None:
             raise GameError(f"a next state is not among the {n}")
     if table.reachable is not None:
         _fits("what is reachable", table.reachable, (), (times, n), of=torch.bool)
+    if table.acting is not None:
+        _fits("who acts when", table.acting, (times,), (count,), of=torch.bool)
 
 
 def _check_results(table: Table, tree: dict[str, Any]) -> None:

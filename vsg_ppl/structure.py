@@ -82,7 +82,8 @@ def describe(state: Any) -> str:
         return "{" + ", ".join(f"{k!r}: {describe(v)}" for k, v in state.items()) + "}"
     if isinstance(state, tuple | list):
         name = type(state).__name__ if hasattr(state, "_fields") else ""
-        return name + "(" + ", ".join(describe(part) for part in state) + ")"
+        inside = ", ".join(describe(part) for part in state)
+        return f"[{inside}]" if isinstance(state, list) else f"{name}({inside})"
     return "integer" if isinstance(state, bool | int) else type(state).__name__
 
 

@@ -28,8 +28,9 @@ def unroll(game: Game, horizon: int | None = None) -> Callable[[], Any]:
 
     Sites are indexed by time. A discount is the paper's absorbing state (§4, infinite horizon):
     before each step but the first, ``alive_t ~ Bernoulli(γ)`` says whether play goes on; once it
-    does not, nothing counts any more. A game without a horizon therefore runs for a random number
-    of steps, 1 / (1 − γ) of them on average.
+    does not, nothing counts any more (the sites are masked). A game without a horizon therefore
+    runs for a random number of steps, 1 / (1 − γ) of them on average; one with a horizon always
+    has the same sites, as `Predictive` needs them.
 
     Args:
         game: the game.
@@ -55,7 +56,7 @@ def unroll(game: Game, horizon: int | None = None) -> Callable[[], Any]:
                 with poutine.mask(mask=alive):
                     goes_on = pyro.sample(f"alive_{t}", dist.Bernoulli(gamma))
                 alive = alive & goes_on.bool()
-                if not alive.any():
+                if steps is None and not alive.any():
                     break
             with poutine.mask(mask=alive) if gamma < 1.0 else poutine.mask(mask=True):
                 decision(state, t)

@@ -1,0 +1,280 @@
+"""The constants of Lemma 5.7, and what they and Prop. 5.6 promise: potential games."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import pytest
+import torch
+
+import vsg_ppl as vsg
+from vsg_ppl.nash import potential_change
+from vsg_ppl.theory import safe_step, smoothness
+from vsg_ppl.vpg import natural_step, soft_scores, soft_values
+
+GAMMA = 0.8
+
+
+def potential_game(seed, sizes=(2, 3), states=3, moved_by_actions=True):
+    """A random Markov potential game with potential Φ = E Σ γ^t φ: its table, and φ.
+
+    Where actions move the state, all share the reward φ. Where they do not, each agent also gets a
+    term that does not depend on its own action.
+    """
+    random = np.random.default_rng(seed)
+    phi = random.random((states, *sizes))
+    rewards = np.stack([phi] * len(sizes))
+    transitions = random.dirichlet(np.ones(states) / 2, phi.shape)
+    if not moved_by_actions:
+        law = random.dirichlet(np.ones(states), states)
+        transitions[:] = law.reshape(states, *[1] * len(sizes), states)
+        for i in range(len(sizes)):
+            others = [1 if j == i else size for j, size in enumerate(sizes)]
+            rewards[i] += random.random((states, *others))
+    return vsg.from_arrays(rewards, transitions, discount=GAMMA), torch.tensor(phi)
+
+
+def random_logits(table, seed, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    states = len(table.states)
+    return [
+        scale * torch.randn(1, 1, states, size, generator=generator, dtype=torch.float64)
+        for size in table.sizes
+    ]
+
+
+def potential(table, phi, logits, temperature):
+    """Φ plus the joint entropy, by state (S,): a plain linear solve."""
+    law, stream = table.probabilities[0, 0], phi
+    entropy = torch.zeros(len(phi), dtype=torch.float64)
+    for logit in logits:
+        policy = logit[0, 0].softmax(-1)
+        law = torch.einsum("sa...,sa->s...", law, policy)
+        stream = torch.einsum("sa...,sa->s...", stream, policy)
+        entropy = entropy - (policy * policy.log()).sum(-1)
+    eye = torch.eye(len(phi), dtype=torch.float64)
+    return torch.linalg.solve(eye - GAMMA * law, stream + temperature * entropy)
+
+
+# --- Lemma 5.7 ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_smoothness_is_the_printed_constant(temperature):
+    """L for rewards r at temperature τ is τ times the paper's L, which has τ = 1, for r / τ."""
+    n, actions, gamma, size = 2, 3, 0.9, 0.7
+    rewards = np.zeros((n, 2, 2, actions))
+    rewards[1, 0, 1, 2] = -size
+    table = vsg.from_arrays(rewards, np.ones((2, 2, 3, 2)) / 2, discount=gamma)
+    one = 1 / (1 - gamma)
+    printed = (
+        2 * (n + 1) ** 2 * (size / temperature) * one**3
+        + 2 * (n**2 + n + 1) * (1 + log(actions)) * one**2
+        + (3 * n + 2) * one
+    )
+    assert smoothness(table, temperature) == pytest.approx(temperature * printed)
+    # Eq. 4: β = ητ / (1 − γ) in units of rewards / τ, with the learning rate η = 1 / L
+    assert safe_step(table, temperature) == pytest.approx(one / printed)
+
+
+def test_one_over_l_is_tiny():
+    """paper.md: about 5e-5 for two agents and γ = 0.9."""
+    rewards = np.ones((2, 1, 2, 2))
+    table = vsg.from_arrays(rewards, np.ones((1, 2, 2, 1)), discount=0.9)
+    assert 1 / smoothness(table) == pytest.approx(5e-5, rel=0.03)
+
+
+def test_a_horizon_counts_its_steps():
+    table = vsg.from_arrays(np.ones((1, 1, 2)), np.ones((1, 2, 1)), discount=0.5, horizon=2)
+    steps = 1.5
+    expected = 8 * steps**3 + 6 * (1 + log(2)) * steps**2 + 5 * steps
+    assert smoothness(table) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("moved_by_actions", [True, False])
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_no_second_derivative_exceeds_l(temperature, moved_by_actions):
+    """|∇²(Φ + τ H)| <= L in the softmax parameters, everywhere we look (it is far below)."""
+    worst = 0.0
+    for seed in range(10):
+        table, phi = potential_game(seed, moved_by_actions=moved_by_actions)
+        sizes = [3 * size for size in table.sizes]
+
+        def objective(x, state, table=table, phi=phi, sizes=sizes):
+            parts = [part.reshape(1, 1, 3, -1) for part in x.split(sizes)]
+            return potential(table, phi, parts, temperature)[state]
+
+        x = torch.cat([part.reshape(-1) for part in random_logits(table, seed, 0.5 * seed)])
+        for state in range(3):
+            hessian = torch.autograd.functional.hessian(lambda x, s=state: objective(x, s), x)
+            size = torch.linalg.matrix_norm(hessian, 2)
+            worst = max(worst, float(size) / smoothness(table, temperature))
+    assert 1e-4 < worst <= 1
+
+
+# --- Prop. 5.6 -----------------------------------------------------------------------------------
+
+
+def gradients(table, phi, temperature, entropy, seed):
+    """For each agent: the gradient of V^i by its own parameters, and that of Φ + τ H."""
+    logits = [logit.requires_grad_() for logit in random_logits(table, seed)]
+    values = soft_values(table, [logit.log_softmax(-1) for logit in logits], temperature, entropy)
+    shared = potential(table, phi, logits, temperature).sum()
+    theirs = torch.autograd.grad(shared, logits)
+    return [
+        (torch.autograd.grad(values[0, 0, :, i].sum(), logits[i], retain_graph=True)[0], theirs[i])
+        for i in range(len(logits))
+    ]
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (2, 2, 2)])
+@pytest.mark.parametrize("entropy", ["own", "joint"])
+def test_the_gradient_is_the_potentials_where_actions_do_not_move_the_state(entropy, sizes):
+    for seed in range(5):
+        table, phi = potential_game(seed, sizes, moved_by_actions=False)
+        for ours, theirs in gradients(table, phi, 0.7, entropy, seed):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (2, 2, 2)])
+def test_where_they_do_each_agent_must_get_the_joint_entropy(sizes):
+    """With its own alone, i ignores that it moves the states in which others' entropy counts."""
+    for seed in range(5):
+        table, phi = potential_game(seed, sizes)
+        for ours, theirs in gradients(table, phi, 0.7, "joint", seed):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+        for ours, theirs in gradients(table, phi, 0.7, "own", seed):
+            assert (ours - theirs).abs().max() > 1e-3 * theirs.abs().max()
+
+
+# --- potential_change, Def. 5.4 -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (2, 2, 3)])
+@pytest.mark.parametrize("moved_by_actions", [True, False])
+def test_potential_change_is_the_difference_of_the_potential(moved_by_actions, sizes):
+    """However large the change of policies, with the joint entropy and without."""
+    for seed in range(5):
+        table, phi = potential_game(seed, sizes, moved_by_actions=moved_by_actions)
+        before, after = random_logits(table, seed, 2.0), random_logits(table, seed + 100, 2.0)
+        logs = [[x.log_softmax(-1) for x in logits] for logits in (before, after)]
+        # divergences are from uniform priors: H less a constant, which drops out of a change
+        for entropy, temperature in (("joint", 0.4), ("none", 0.0)):
+            changes = potential(table, phi, after, temperature)
+            changes = changes - potential(table, phi, before, temperature)
+            found = potential_change(table, *logs, 0.4, entropy)
+            torch.testing.assert_close(found, changes.mean()[None], rtol=0, atol=1e-12)
+
+
+def permuted(table, order):
+    """The game with its agents in another order."""
+    axes = [0, *[1 + j for j in order]]
+    rewards = torch.stack([table.rewards[j][0, 0].permute(axes) for j in order])
+    transitions = table.probabilities[0, 0].permute([*axes, len(axes)])
+    return vsg.from_arrays(rewards, transitions, discount=table.discount)
+
+
+def test_potential_change_does_not_depend_on_the_order_of_agents():
+    """In potential games; in another game it does, which shows that this test can fail."""
+    order = [2, 0, 1]
+    for seed in range(5):
+        table, _ = potential_game(seed, (2, 2, 3))
+        before, after = (
+            [x.log_softmax(-1) for x in random_logits(table, s)] for s in (seed, seed + 100)
+        )
+        other = np.random.default_rng(seed).random((3, 3, 2, 2, 3))
+        general = vsg.from_arrays(other, table.probabilities[0, 0], discount=GAMMA)
+        off = []
+        for game in (table, general):
+            here = potential_change(game, before, after, 0.4)
+            turned = [[logs[j] for j in order] for logs in (before, after)]
+            there = potential_change(permuted(game, order), *turned, 0.4)
+            off.append(float((here - there).abs()))
+        assert off[0] < 1e-12 < 1e-4 < off[1]
+
+
+# --- steps that never fall, Thm 5.8 ---------------------------------------------------------------
+
+
+def climb(table, logs, entropy, weight, steps, temperature=1.0):
+    """Changes of Φ + τ H over steps of Eq. 4."""
+    changes = []
+    for _ in range(steps):
+        values = soft_values(table, logs, temperature, entropy)
+        scores = soft_scores(table, logs, values, temperature)
+        moved = [natural_step(x, y, weight) for x, y in zip(logs, scores, strict=True)]
+        changes.append(float(potential_change(table, logs, moved, temperature, "joint")))
+        logs = moved
+    return changes
+
+
+@pytest.mark.parametrize(
+    ("moved_by_actions", "entropy"), [(True, "joint"), (False, "joint"), (False, "own")]
+)
+def test_safe_steps_never_lower_the_potential(moved_by_actions, entropy):
+    """At 1 / L; the rise is what it should be to first order, so that the steps are not void."""
+    for seed in range(5):
+        table, _ = potential_game(seed, moved_by_actions=moved_by_actions)
+        logs = [x.log_softmax(-1) for x in random_logits(table, seed, 2.0)]
+        weight = safe_step(table, 1.0)
+        changes = climb(table, logs, entropy, weight, 100)
+        assert min(changes) >= 0
+        twice = climb(table, logs, entropy, weight / 2, 1)
+        assert changes[0] == pytest.approx(2 * twice[0], rel=0.05)
+
+
+def test_with_its_own_entropy_safe_steps_may_lower_it():
+    """Where actions move the state, and the start is the maximum of Φ + τ H: any move lowers it.
+
+    Measured on 40 random games (two and three agents, γ = .5 and .9, 100 safe steps from random
+    policies at scale 2): steps with own entropy raised Φ + τ H every time; so did whole steps
+    (β = 1) until they came within about 1e-5 of their own fixed point, which is not the maximum.
+    There the fall begins. Where actions do not move the state there is no fall.
+    """
+    for seed in range(5):
+        table, _ = potential_game(seed)
+        best = vsg.nash(table, temperature=1.0, entropy="joint", tolerance=1e-13)
+        logs = [policy.log()[None, None] for policy in best.policies.values()]
+        assert max(climb(table, logs, "own", safe_step(table, 1.0), 100)) < 0
+        assert min(climb(table, logs, "joint", safe_step(table, 1.0), 100)) > -1e-14
+
+
+@pytest.mark.parametrize("step", ["safe", "monotone"])
+@pytest.mark.parametrize(
+    ("moved_by_actions", "entropy"), [(True, "joint"), (False, "joint"), (False, "own")]
+)
+def test_a_run_with_these_steps_climbs(moved_by_actions, entropy, step):
+    """The ELBO of an agent is Φ + τ H up to what the others' actions pay, which all share here."""
+    table, phi = potential_game(0, moved_by_actions=moved_by_actions)
+    start = {
+        agent: logits[0, 0].softmax(-1)
+        for agent, logits in zip(table.agents, random_logits(table, 0, 2.0), strict=True)
+    }
+    heights = []
+    for steps in (1, 2, 4, 8, 16, 64):
+        solution = vsg.nash(
+            table,
+            temperature=0.2,
+            entropy=entropy,
+            step=step,
+            initial=start,
+            max_steps=steps,
+            certify_every=1000,
+        )
+        if not solution.solved and solution.iterations == steps:
+            logs = [policy.log()[None, None] for policy in solution.policies.values()]
+            heights.append(float(potential(table, phi, logs, 0.2).mean()))
+    assert len(heights) >= 3
+    assert all(high > low for low, high in zip(heights[:-1], heights[1:], strict=True))
+
+
+@pytest.mark.parametrize("moved_by_actions", [True, False])
+def test_monotone_steps_arrive(moved_by_actions):
+    table, _ = potential_game(1, (3, 3), moved_by_actions=moved_by_actions)
+    solution = vsg.nash(table, temperature=0.1, entropy="joint", step="monotone", tolerance=1e-9)
+    other = vsg.nash(
+        table, temperature=0.1, entropy="joint", initial=solution.policies, tolerance=1e-9
+    )
+    assert solution.solved and other.iterations == 1
+    assert solution.certificate.within_bound()
