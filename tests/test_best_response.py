@@ -132,9 +132,15 @@ def test_a_batch_of_games_is_each_of_them():
 
 
 def test_too_few_steps_are_told():
-    case = Case(models.RandomGame(states=5), 0)
+    """Staying pays now, going pays later: the first, myopic policy is wrong."""
+    rewards = torch.tensor([[[1.0, 0.0], [10.0, 10.0]]])
+    stay, go = [1.0, 0.0], [0.0, 1.0]
+    table = vsg.from_arrays(rewards, torch.tensor([[stay, go], [go, go]]), discount=0.9)
+    policy, value = respond(table, [torch.full((1, 1, 2, 2), 0.5)], 0)
+    assert policy[0, 0, 0].tolist() == [0.0, 1.0]
+    assert value[0, 0].tolist() == pytest.approx([90.0, 100.0])
     with pytest.raises(GameError, match=r"did not settle within 1 steps.*Try: raise `max_steps`"):
-        respond(case.table, laws_of(case), 0, 0.0, max_steps=1)
+        respond(table, [torch.full((1, 1, 2, 2), 0.5)], 0, max_steps=1)
 
 
 # --- best_response -------------------------------------------------------------------------------

@@ -170,7 +170,6 @@ def test_names_bound_under_a_condition_count(file):
 
 
 def test_a_function_that_says_it_makes_a_game(file):
-    source = DUEL + "Duels = Duel\ndel Duel, Duels\n"
     source = (
         "from vsg_ppl.models import Hedge, StagHunt\n"
         + """
@@ -247,9 +246,9 @@ def test_what_is_no_game_says_what_it_lacks(file, source, name, words):
     ],
 )
 def test_a_file_that_raises_gets_one_sentence_with_the_line(file, source, words):
-    text = fails(file(source))
-    assert text.endswith(words)
-    assert not [name for name in sys.modules if name.startswith("_vsg_mine")]
+    before = set(sys.modules)
+    assert fails(file(source)).endswith(words)
+    assert not [name for name in sys.modules if "mine" in name and name not in before]
 
 
 @pytest.mark.parametrize("source", [b"x = '\xff'", b"x = 1\0"])

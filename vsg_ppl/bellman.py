@@ -2,9 +2,8 @@
 
 Policies are lists with one tensor of probabilities for each agent: (B|1, H|1, S, A_i), or, for at
 most one agent, the conditional π^i(a^i | s, a^{-i}) of shape (B|1, H|1, S, A_1, ..., A_N), which
-sums
-to one over the agent's own dimension. Values are (B, H, S, n) for n agents asked for, with H = 1 in
-infinite-horizon games. All of it is differentiable in policies, rewards and probabilities.
+sums to one over the agent's own dimension. Values are (B, H, S, n) for n agents asked for, with H =
+1 in infinite-horizon games. All of it is differentiable in policies, rewards and probabilities.
 """
 
 from __future__ import annotations
@@ -173,8 +172,7 @@ def action_values(
 def policy_rewards(table: Table, policies: Policies, agents: Sequence[int]) -> Tensor:
     """E_π[ r^i | s ] of each agent asked for, (B, H|1, S, n)."""
     means = [contract(table.rewards[i], policies) for i in agents]
-    shape = torch.broadcast_shapes(*(mean.shape for mean in means))
-    return torch.stack([mean.expand(shape) for mean in means], -1)
+    return torch.stack(torch.broadcast_tensors(*means), -1)
 
 
 def divergence(policy: Tensor, log_policy: Tensor, log_prior: Tensor) -> Tensor:

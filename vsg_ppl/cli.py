@@ -185,6 +185,11 @@ def solve(
             raise GameError(f"--tolerance is {tolerance:g}; it must be positive")
         if max_steps < 1:
             raise GameError(f"--max-steps is {max_steps}; at least 1 is needed")
+        if seed is not None and factorisation is Factorisation.CONDITIONAL:
+            raise GameError(
+                "--seed draws marginal policies, and conditional ones do not start from them",
+                hint="leave --seed out, or --factorisation marginal.",
+            )
         values = _assignments(settings)
         if out is not None:
             _check_writable(out)
@@ -494,8 +499,10 @@ def _print_solution(console: Console, solution: Solution) -> None:
     for argument, option in OPTION_OF.items():
         message = message.replace(f"`{argument}`", option)
     style = "bold green" if solution.solved else "bold yellow"
-    console.print(Text.assemble((f"{table.name}: {solution.status}", style), f". {message}"))
-    console.print(f"{solution.iterations} iterations, {solution.seconds:.1f} s\n")
+    status = Text.assemble((f"{table.name}: {solution.status}", style), f". {message}")
+    console.print(status, soft_wrap=True)
+    unit = "iteration" if solution.iterations == 1 else "iterations"
+    console.print(f"{solution.iterations} {unit}, {solution.seconds:.1f} s\n")
 
     sheet = _sheet("agent", "value", "gains by deviating")
     for column in sheet.columns[1:]:

@@ -67,7 +67,12 @@ def check_policy(table: Table, agent: str, policy: Tensor) -> Tensor:
             f"the policy of '{agent}' has shape {shape}; expected {wanted}: a probability for each "
             "state and action"
         )
-    check_simplex(policy, f"the policy of '{agent}' has probabilities that")
+
+    def where(place: tuple[int, ...]) -> str:
+        time = f" at time {place[1]}" if policy.shape[1] > 1 else ""
+        return f"in state {table.states[place[2]]}{time}"
+
+    check_simplex(policy, f"the probabilities of the policy of '{agent}'", where)
     # given in float32, they sum to one within 1e-7 only
     policy = _sitting_out(table, number, policy / policy.sum(-1, keepdim=True), 0.0, 1.0)
     return _played(table, agent, policy)
@@ -76,8 +81,10 @@ def check_policy(table: Table, agent: str, policy: Tensor) -> Tensor:
 def _played(table: Table, agent: str, policy: Tensor) -> Tensor:
     """The policy, if it plays available actions only."""
     number = table.number(agent)
+    if policy.ndim > 4:  # conditional
+        return policy
     unavailable = (table.log_priors[number] == -torch.inf) & (policy > 0)
-    if policy.ndim == 4 and unavailable.any():
+    if unavailable.any():
         state, action = unavailable.nonzero()[0, -2:].tolist()
         raise GameError(
             f"the policy of '{agent}' plays {table.actions[number].names()[action]} in state "
@@ -95,24 +102,29 @@ def log_probabilities(table: Table, agent: str, policy: Any) -> Tensor:
     if isinstance(policy, Tensor):
         return check_policy(table, agent, policy).log()
     number = table.number(agent)
-    if hasattr(policy, "log_table") and _is_of(policy, table):
-        log: Tensor = policy.log_table()[None]
-    else:
-        log = _run(table, number, policy)
+    check_callable(agent, policy)
+    log = _library(table, agent, policy) if hasattr(policy, "log_table") else None
+    log = _run(table, number, policy) if log is None else log
     return _sitting_out(table, number, log, -torch.inf, 0.0)
 
 
-def _is_of(policy: Any, table: Table) -> bool:
-    """Whether a library policy was made for this table, or one of the same states and times."""
-    states = getattr(policy, "states", None)
-    if states is table.states:
-        return len(policy.log_table()) in (1, table.horizon)
-    return (
-        states is not None
-        and len(policy.log_table()) in (1, table.horizon)
-        and states.values.shape == table.states.values.shape
-        and bool((states.values == table.states.values).all())
-    )
+def check_callable(agent: str, policy: Any) -> None:
+    """Raise `GameError` for what is neither a tensor nor a program."""
+    if not callable(policy) and not isinstance(policy, Tensor):
+        raise GameError(
+            f"the policy of '{agent}' is a {type(policy).__name__}",
+            hint="a torch.tensor of probabilities, or a program policy(state).",
+        )
+
+
+def _library(table: Table, agent: str, policy: Any) -> Tensor | None:
+    """The policy's own log π if its rows are the table's states and times."""
+    if policy.agent != agent:
+        raise GameError(f"the policy given for '{agent}' is one of '{policy.agent}'")
+    log: Tensor = policy.log_table()
+    mine, others = table.states.values, policy.states.values
+    same = mine is others or (mine.shape == others.shape and bool((mine == others).all()))
+    return log[None] if same and len(log) in (1, table.horizon) else None
 
 
 def _sitting_out(table: Table, number: int, x: Tensor, never: float, always: float) -> Tensor:
@@ -169,6 +181,13 @@ def _joint(
             )
         joint = joint * found.probabilities
         own.append(found.dim)
+    more = [site for site in sites.sites if site not in table.actions[number].sites]
+    if more:
+        raise GameError(
+            f"the policy of '{table.agents[number]}' draws more than its own actions",
+            site=more[0],
+            hint="a policy samples its agent's action sites and nothing else.",
+        )
     dims = sites.dims
     joint = joint.reshape((1,) * (dims - joint.ndim) + tuple(joint.shape))
     order = [dims - 2, dims - 1]

@@ -429,8 +429,8 @@ def _same_game(stored: Table, table: Table, path: Path) -> None:
     ones: dict[str, Tensor] = {}
     others: dict[str, Tensor] = {}
     one, other = _pack(_table_tree(stored), "", ones), _pack(_table_tree(table), "", others)
-    parts = [part for part in one if part != "name"]
-    for part in parts:
+    telling = ["agents", "horizon", "discount", "actions", "states"]  # what people would name first
+    for part in telling + [part for part in one if part not in (*telling, "name")]:
         same = one[part] == other[part] and all(
             _close(x, others[name]) for name, x in ones.items() if name.split(".")[1] == part
         )

@@ -36,11 +36,9 @@ def tabulate(game: Game, *, device: str | None = None, max_bytes: float | None =
     """The table of a finite game program.
 
     The step runs once for every state, all in parallel, under an enumeration handler that gives
-    each
-    finite site its own tensor dimension. Rewards span only the actions they depend on, averaged
-    over
-    the step's chance; next states come as (number, probability) pairs. The state space is found by
-    exploring from ``initial``. A public signal becomes part of the state (§5.3).
+    each finite site its own tensor dimension. Rewards span only the actions they depend on,
+    averaged over the step's chance; next states come as (number, probability) pairs. The state
+    space is found by exploring from ``initial``. A public signal becomes part of the state (§5.3).
 
     Args:
         game: the game program. All its sites must be finite, its actions `Categorical`.

@@ -12,9 +12,8 @@ def smoothness(table: Table, temperature: float = 1.0) -> float:
     """L of Lemma 5.7: how smooth the potential plus joint entropy is in the softmax parameters.
 
     L = 2 (n+1)² R / (1−γ)³ + τ [ 2 (n²+n+1) (1 + log max|A|) / (1−γ)² + (3n+2) / (1−γ) ], for n
-    agents
-    and rewards of size at most R (the paper has R = τ = 1). With a horizon, Σ_t γ^t stands for
-    1 / (1−γ).
+    agents and rewards of size at most R (the paper has R = τ = 1). With a horizon, Σ_t γ^t stands
+    for 1 / (1−γ).
 
     Args:
         table: the game.

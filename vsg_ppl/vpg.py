@@ -35,7 +35,9 @@ def natural_step(log_policy: Tensor, scores: Tensor, weight: Tensor | float) -> 
         scores: log u + Q/τ, (..., A); −inf where an action is not available.
         weight: β in (0, 1], broadcast to (..., 1).
     """
-    out = (1 - weight) * torch.where(scores > -torch.inf, log_policy, 0.0) + weight * scores
+    # a whole step (β = 1) forgets π, and may leave where π is zero: 0 · −∞ is 0
+    kept = (scores > -torch.inf) & (torch.as_tensor(weight) < 1)
+    out = (1 - weight) * torch.where(kept, log_policy, 0.0) + weight * scores
     return out.log_softmax(-1)
 
 
@@ -53,8 +55,7 @@ def soft_values(
     rewards = policy_rewards(table, policies, everyone)
     if entropy != "none":
         costs = [divergence(policies[i], log_policies[i], table.log_priors[i]) for i in everyone]
-        shape = torch.broadcast_shapes(*(cost.shape for cost in costs))
-        cost = torch.stack([cost.expand(shape) for cost in costs], -1)
+        cost = torch.stack(torch.broadcast_tensors(*costs), -1)
         if entropy == "joint":
             cost = cost.sum(-1, keepdim=True)
         rewards = rewards - temperature * cost
@@ -114,17 +115,14 @@ class Stage:
         """Each agent's value of its state, (B, S, N)."""
         policies = [log_policy.exp() for log_policy in log_policies]
         means = [contract(payoff, policies)[:, 0] for payoff in self.payoffs]
-        shape = torch.broadcast_shapes(*(mean.shape for mean in means))
-        out = torch.stack([mean.expand(shape) for mean in means], -1)
+        out = torch.stack(torch.broadcast_tensors(*means), -1)
         if entropy == "none":
             return out
-        cost = torch.stack(
-            [
-                divergence(policies[i], log_policies[i], self.priors[i])[:, 0].expand(shape)
-                for i in range(len(policies))
-            ],
-            -1,
-        )
+        costs = [
+            divergence(policy, log_policy, prior)[:, 0]
+            for policy, log_policy, prior in zip(policies, log_policies, self.priors, strict=True)
+        ]
+        cost = torch.stack(torch.broadcast_tensors(*costs), -1)
         if entropy == "joint":
             cost = cost.sum(-1, keepdim=True)
         return out - temperature * cost
@@ -136,10 +134,9 @@ class Stage:
 
         Every state has its own step β, from the measured change of Q with the policies: L with
         |Q(π') − Q(π)| <= L |π' − π|_1. Where τ > 2 L, whole steps (β = 1) contract. Elsewhere plain
-        steps
-        may cycle (in zero-sum games they do), so Q is looked up at a trial point first and the step
-        is taken from where it started, with β = τ / 2L: the policy extragradient of Cen, Wei and
-        Chi (2021, "Fast policy extragradient methods for competitive games with entropy
+        steps may cycle (in zero-sum games they do), so Q is looked up at a trial point first and
+        the step is taken from where it started, with β = τ / 2L: the policy extragradient of Cen,
+        Wei and Chi (2021, "Fast policy extragradient methods for competitive games with entropy
         regularization").
 
         Returns:

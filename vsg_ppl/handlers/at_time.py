@@ -14,8 +14,8 @@ class AtTimeMessenger(Messenger):
     """Names every site of a step by its time, as the paper does: s_t, a_t, O_t, then s_{t+1}.
 
     What agents do or see (actions, optimality, signals) carries ``t``; what chance draws in the
-    step
-    carries ``t + 1``, for it makes the next state. A second optimality of one agent is numbered.
+    step carries ``t + 1``, for it makes the next state. A second optimality of one agent is
+    numbered.
 
     >>> import pyro, pyro.distributions as dist, torch
     >>> from pyro import poutine
