@@ -49,7 +49,7 @@ class TabularPolicy(PyroModule):
         shape = self._shape(table)
         start = torch.zeros(shape, dtype=torch.float64, device=table.device)
         if logits is not None:
-            start = start + _with_time(logits, len(shape)).to(start)
+            start = start + _first(logits, shape, agent).to(start)
         self.logits: Any = PyroParam(start)
 
     @pyro_method
@@ -98,7 +98,7 @@ class ConditionalPolicy(PyroModule):
         shape = (table.horizon or 1, len(table.states), *table.sizes)
         start = torch.zeros(shape, dtype=torch.float64, device=table.device)
         if logits is not None:
-            start = start + logits.to(start)
+            start = start + _first(logits, shape, agent).to(start)
         self.logits: Any = PyroParam(start)
 
     @pyro_method
@@ -216,5 +216,13 @@ def _time(t: Any, times: int) -> Any:
     return torch.as_tensor(t)
 
 
-def _with_time(x: Tensor, ndim: int) -> Tensor:
-    return x if x.ndim == ndim else x[None]
+def _first(logits: Tensor, shape: tuple[int, ...], agent: str) -> Tensor:
+    """Logits that fit (H|1, S, ...), with or without the times."""
+    if logits.shape == shape[1:]:
+        return logits[None]
+    if logits.shape[1:] == shape[1:] and len(logits) in (1, shape[0]):
+        return logits
+    raise GameError(
+        f"the logits for '{agent}' have shape {tuple(logits.shape)}; expected {shape[1:]}"
+        + (f" or {shape}" if shape[0] > 1 else "")
+    )

@@ -28,8 +28,6 @@ from pyro.infer import SVI, Importance, Trace_ELBO
 from pyro.optim import Adam
 
 import vsg_ppl as vsg
-from vsg_ppl.draw import draw_graph
-from vsg_ppl.graph import dependency_graph, figure1
 from vsg_ppl.guides import TabularPolicy
 from vsg_ppl.models import Thermostat
 
@@ -96,7 +94,7 @@ for name, site in trace.nodes.items():
 
 # %%
 figure, axes = plt.subplots(figsize=(5, 3))
-draw_graph(dependency_graph(fork, "courier"), ax=axes)
+vsg.draw_graph(vsg.dependency_graph(fork, "courier"), ax=axes)
 plt.show()
 
 # %% [markdown]
@@ -247,7 +245,7 @@ plt.show()
 # %%
 house = Thermostat()
 figure, axes = plt.subplots(figsize=(6, 3))
-draw_graph(figure1(house, "heater"), ax=axes)
+vsg.draw_graph(vsg.figure1(house, "heater"), ax=axes)
 plt.show()
 
 # %% [markdown]

@@ -26,9 +26,6 @@ from pyro import poutine
 from pyro.infer import Predictive
 
 import vsg_ppl as vsg
-from vsg_ppl.decentralised import nash_decentralised
-from vsg_ppl.draw import draw_graph
-from vsg_ppl.graph import dependency_graph
 
 STEPS = int(os.environ.get("TUTORIAL_STEPS", 1000))  # how long to sample and to learn
 pyro.set_rng_seed(0)
@@ -128,7 +125,7 @@ else:
 
 # %%
 figure, axes = plt.subplots(figsize=(9, 5))
-draw_graph(dependency_graph(game, steps=2), ax=axes)
+vsg.draw_graph(vsg.dependency_graph(game, steps=2), ax=axes)
 plt.show()
 
 # %% [markdown]
@@ -301,7 +298,7 @@ if STEPS >= 1000:
 # what it saw, and takes a natural-gradient step. Nobody sees another's reward or policy.
 
 # %%
-learnt = nash_decentralised(game, temperature=0.3, iterations=max(50, STEPS // 10), plays=64)
+learnt = vsg.nash_decentralised(game, temperature=0.3, iterations=max(50, STEPS // 10), plays=64)
 print(learnt.status, "-", learnt.message)
 print("STAG when fair:", {a: round(learnt.policy(a, FAIR)["STAG"], 4) for a in game.agents})
 central = vsg.nash(game, temperature=0.3)

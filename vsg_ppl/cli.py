@@ -703,7 +703,9 @@ def _careful(spec: str = "") -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort):
         raise
-    except SystemExit:
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise  # rich leaves so when the reader of standard output has gone
         _fail("the game's program ends the process (SystemExit)")
     except KeyboardInterrupt:
         _fail("stopped before there was a result", code=STOPPED)

@@ -58,12 +58,13 @@ def telling(program: str) -> Iterator[None]:
     except GameError:
         raise
     except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else "without a message"
-        branches = "ambiguous" in text or "converted to Scalar" in text
+        lines = str(error).splitlines() or ["without a message"]
+        text = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+        branches = "ambiguous" in text or "converted to" in text
         raise GameError(
             f"{program} raises {type(error).__name__}: {text}",
             hint="indexing a tensor, or torch.where: the program runs over all states and actions "
-            "at once, so it cannot branch (`if`) on one of them."
+            "at once, so it cannot branch (`if`) on one of them or make it a Python number."
             if branches
             else None,
         ) from error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache, partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import pyro
 import pyro.distributions as dist
@@ -123,11 +123,16 @@ def optimality(agent: str, reward: Any, *, name: str | None = None) -> None:
         reward: the reward, a number or a tensor without event dimensions.
         name: a name for this part of the reward, if it has several.
     """
+    site = f"O_{agent}" if name is None else f"O_{agent}.{name}"
     if not isinstance(reward, Tensor):  # a Python number has double precision, torch's default not
-        reward = torch.as_tensor(reward, dtype=torch.float64)
+        try:
+            reward = torch.as_tensor(reward, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            raise GameError(
+                f"the reward of '{agent}' is {reward!r}, not a number or a tensor", site=site
+            ) from None
     if reward.dtype not in (torch.float32, torch.float64):
         reward = reward.double()
-    site = f"O_{agent}" if name is None else f"O_{agent}.{name}"
     # `pyro.factor` takes no `infer`, so the Unit is written out; handlers read the reward off it
     factor = dist.Unit(reward, validate_args=False)
     _sample(site, factor, Optimality(agent), obs=reward.new_empty(reward.shape + (0,)))
@@ -149,9 +154,10 @@ def signal(name: str, distribution: Any) -> Tensor:
 def discount(game: Game) -> float:
     """The game's discount γ, 1 when it names none. Raises `GameError` outside [0, 1]."""
     gamma = getattr(game, "discount", None)
-    gamma = 1.0 if gamma is None else float(gamma)
-    if not 0.0 <= gamma <= 1.0:
-        raise GameError(f"the discount of {title(game)} is {gamma:g}, not in [0, 1]")
+    gamma = 1.0 if gamma is None else gamma
+    if not isinstance(gamma, SupportsFloat) or not 0.0 <= float(gamma) <= 1.0:
+        raise GameError(f"the discount of {title(game)} is {gamma!r}, not a number in [0, 1]")
+    gamma = float(gamma)
     if gamma == 1.0 and getattr(game, "horizon", None) is None:
         raise GameError(
             f"{title(game)} never ends: it has neither a discount below 1 nor a horizon",
@@ -166,7 +172,8 @@ def horizon(game: Game) -> int | None:
     if steps is None:
         discount(game)
         return None
-    if isinstance(steps, bool) or int(steps) != steps or steps < 1:
+    whole = isinstance(steps, SupportsFloat) and float(steps).is_integer()
+    if isinstance(steps, bool) or not whole or steps < 1:
         raise GameError(
             f"the horizon of {title(game)} is {steps!r}; it counts decisions, so it must be 1 or "
             "a larger whole number"
@@ -176,6 +183,14 @@ def horizon(game: Game) -> int | None:
 
 def agents(game: Game) -> tuple[str, ...]:
     """The game's agents. Raises `GameError` when there are none or a name stands twice."""
+    lacking = [part for part in ("agents", "initial", "step") if not hasattr(game, part)]
+    if isinstance(game, type):
+        raise GameError(f"{game.__name__} is a class, not a game", hint=f"{game.__name__}().")
+    if lacking:
+        raise GameError(
+            f"{title(game)} is not a game: it has no {', '.join(lacking)}",
+            hint="see `vsg_ppl.Game`.",
+        )
     names = game.agents
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise GameError(f"the agents of {title(game)} are {names!r}, not a tuple of names")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -139,7 +140,7 @@ def _alike(parts: list[Tensor], first: int = 0) -> list[Tensor]:
     """The parts, broadcast to one shape from dimension ``first`` on."""
     if all(part.shape[first:] == parts[0].shape[first:] for part in parts):
         return parts
-    shape = torch.broadcast_shapes(*(part.shape[first:] for part in parts))
+    shape = np.broadcast_shapes(*(part.shape[first:] for part in parts))
     return [part.expand(*part.shape[:first], *shape) for part in parts]
 
 
@@ -170,7 +171,7 @@ def _signal_states(states: States, values: list[tuple[str, list[int]]]) -> State
 
 
 def _dense(successors: Tensor, probabilities: Tensor, n: int) -> Tensor:
-    shape = torch.broadcast_shapes(successors.shape, probabilities.shape)
+    shape = np.broadcast_shapes(successors.shape, probabilities.shape)
     zeros = probabilities.new_zeros(*shape[:-1], n)
     return zeros.scatter_add(-1, successors.expand(shape), probabilities.expand(shape))
 
@@ -194,8 +195,8 @@ def _with_reachable(table: Table, horizon: int) -> Table:
             following |= arrows.reshape(-1, len(now)).any(0)
         else:
             numbers = table.successors[min(t, len(table.successors) - 1)][now]
-            shape = torch.broadcast_shapes(arrows.shape, numbers.shape)
-            following[numbers.expand(shape)[arrows.expand(shape)]] = True
+            full = np.broadcast_shapes(arrows.shape, numbers.shape)
+            following[numbers.expand(full)[arrows.expand(full)]] = True
         reached.append(following)
         if bool((following == now).all()) and table.times == 1:
             reached += [now] * (horizon - 2 - t)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,11 +39,14 @@ class Layout:
     Args:
         tables: the enumeration handler after the run; dimension −1 was the states'.
         agents: names in the table's order.
-        n: number of states.
+        states: the labels of the n states, for error messages.
     """
 
-    def __init__(self, tables: EnumerateMessenger, agents: tuple[str, ...], n: int) -> None:
-        self.tables, self.agents, self.n = tables, agents, n
+    def __init__(
+        self, tables: EnumerateMessenger, agents: tuple[str, ...], states: Sequence[Any]
+    ) -> None:
+        self.tables, self.agents, self.states = tables, agents, states
+        self.n = len(states)
         sites = list(tables.sites.values())
         self.signals = [site for site in sites if isinstance(site.role, Signal)]
         self.chance = [site for site in sites if site.role is None]
@@ -55,7 +60,9 @@ class Layout:
                     )
                 self.acts[site.role.agent].append(site)
         self.groups = [self.signals, *self.acts.values()]
-        self._chance = [self.place(site.probabilities, site.name) for site in self.chance]
+        self._chance = [
+            self.place(site.probabilities, f"the law of site '{site.name}'") for site in self.chance
+        ]
 
     def outcomes(self) -> Outcomes:
         """Everything but the next states."""
@@ -122,14 +129,14 @@ class Layout:
         """Joint law of signal or action sites; it may span states, signals and its own group."""
         joint = torch.ones((1,) * (2 + len(self.agents) + len(self.chance)), dtype=torch.float64)
         for site in sites:
-            placed = self.place(site.probabilities, site.name)
+            placed = self.place(site.probabilities, f"the law of site '{site.name}'")
             allowed = {0, 1} | {1 + k for k in own}
             if any(size > 1 and d not in allowed for d, size in enumerate(placed.shape)):
                 raise GameError(
                     complaint,
                     site=site.name,
-                    hint="agents act simultaneously and see the state and the signals alone; what "
-                    "they should see belongs into the state.",
+                    hint="a law of the state: agents and signals see nothing of this step but the "
+                    "signals before them; what they should see belongs into the state.",
                 )
             joint = joint.to(placed.device) * placed
         return joint
@@ -147,16 +154,30 @@ class Layout:
     def _reward(self, agent: str) -> Tensor:
         total = torch.zeros((1,) * (2 + len(self.agents)), dtype=torch.float64)
         for name, reward in self.tables.rewards.get(agent, []):
-            if not torch.isfinite(reward).all():
-                bad = reward[~torch.isfinite(reward)].reshape(-1)[0]
-                raise GameError(f"the reward of '{agent}' is {bad:g} somewhere", site=name)
             placed = self.place(reward.double(), f"the reward of '{agent}' at site '{name}'")
+            if not torch.isfinite(placed).all():
+                at = (~torch.isfinite(placed)).nonzero()[0].tolist()
+                raise GameError(
+                    f"the reward of '{agent}' is {placed[tuple(at)]:g} {self._words(placed, at)}",
+                    site=name,
+                )
             first = 2 + len(self.agents)
             used = [k for k in range(len(self.chance)) if placed.shape[first + k] > 1]
             law = self._joint(self._upstream(used))
             mean = (placed * law).sum(list(range(first, placed.ndim))) if self.chance else placed
             total = total.to(mean.device) + mean
         return total.expand(self.n, *total.shape[1:])
+
+    def _words(self, placed: Tensor, at: list[int]) -> str:
+        """An entry's place for people."""
+        plays = [
+            f"{agent} plays {_actions(self.acts[agent]).names()[at[2 + i]]}"
+            for i, agent in enumerate(self.agents)
+            if placed.shape[2 + i] > 1
+        ]
+        return f"in state {self.states[at[0]]}" + (
+            f", where {' and '.join(plays)}" if plays else ""
+        )
 
     def _upstream(self, used: list[int]) -> list[int]:
         """These chance sites and those whose outcomes their laws read."""

@@ -103,8 +103,10 @@ def log_probabilities(table: Table, agent: str, policy: Any) -> Tensor:
         return check_policy(table, agent, policy).log()
     number = table.number(agent)
     check_callable(agent, policy)
-    log = _library(table, agent, policy) if hasattr(policy, "log_table") else None
-    log = _run(table, number, policy) if log is None else log
+    if hasattr(policy, "log_table"):
+        log = _library(table, number, policy)
+    else:
+        log = _run(table, number, policy)
     return _sitting_out(table, number, log, -torch.inf, 0.0)
 
 
@@ -117,14 +119,20 @@ def check_callable(agent: str, policy: Any) -> None:
         )
 
 
-def _library(table: Table, agent: str, policy: Any) -> Tensor | None:
-    """The policy's own log π if its rows are the table's states and times."""
+def _library(table: Table, number: int, policy: Any) -> Tensor:
+    """The policy's own log π, or, where its rows are of more states or times, what it plays here."""
+    agent = table.agents[number]
     if policy.agent != agent:
         raise GameError(f"the policy given for '{agent}' is one of '{policy.agent}'")
     log: Tensor = policy.log_table()
     mine, others = table.states.values, policy.states.values
     same = mine is others or (mine.shape == others.shape and bool((mine == others).all()))
-    return log[None] if same and len(log) in (1, table.horizon) else None
+    if same and len(log) in (1, table.horizon):
+        return log[None]
+    try:
+        return _run(table, number, policy)
+    except GameError as error:
+        raise GameError(f"the policy of '{agent}' does not fit {table.name}: {error}") from error
 
 
 def _sitting_out(table: Table, number: int, x: Tensor, never: float, always: float) -> Tensor:
@@ -200,12 +208,5 @@ def _joint(
         order += [dims + dim for dim in group]
         sizes |= dict(zip((dims + dim for dim in group), table.actions[k].sizes, strict=True))
         shape.append(table.sizes[k])
-    rest = [d for d in range(dims) if d not in order]
-    joint = joint.permute(order + rest)
-    if joint.shape[len(order) :].numel() != 1:
-        raise GameError(
-            f"the policy of '{table.agents[number]}' draws more than its own actions",
-            hint="a policy samples its agent's action sites and nothing else.",
-        )
-    joint = joint.reshape(joint.shape[: len(order)])
-    return joint.expand([sizes[d] for d in order]).reshape(1, *shape).log()
+    joint = joint.permute(order).expand([sizes[d] for d in order])
+    return joint.reshape(1, *shape).log()

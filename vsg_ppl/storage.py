@@ -430,14 +430,14 @@ def _same_game(stored: Table, table: Table, path: Path) -> None:
     others: dict[str, Tensor] = {}
     one, other = _pack(_table_tree(stored), "", ones), _pack(_table_tree(table), "", others)
     telling = ["agents", "horizon", "discount", "actions", "states"]  # what people would name first
-    for part in telling + [part for part in one if part not in (*telling, "name")]:
+    for part in [*telling, *(part for part in one if part not in (*telling, "name"))]:
         same = one[part] == other[part] and all(
             _close(x, others[name]) for name, x in ones.items() if name.split(".")[1] == part
         )
         if not same:
             raise GameError(
                 f"{path} holds a solution of {stored.name}, which differs from {table.name} in its "
-                + PARTS.get(part, part),
+                f"{PARTS.get(part, part)}",
                 hint="the game and the parameters that were solved, or none.",
             )
 

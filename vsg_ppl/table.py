@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -206,7 +206,8 @@ def from_arrays(
                 f"the transitions have shape {tuple(transitions.shape)}; expected "
                 f"{(n_states, *sizes, n_states)}"
             )
-        check_simplex(probabilities, "the transition probabilities")
+        check_simplex(probabilities, "the transition probabilities", _where(batched))
+        probabilities = probabilities / probabilities.sum(-1, keepdim=True)
         probabilities = probabilities[:, None]
     if initial is None:
         law = torch.full((1, n_states), 1.0 / n_states, dtype=torch.float64)
@@ -215,12 +216,11 @@ def from_arrays(
         law = law[None] if law.ndim == 1 else law
         if law.shape[-1] != n_states:
             raise GameError(f"the initial law has {law.shape[-1]} entries for {n_states} states")
-        check_simplex(law, "the initial law")
+        check_simplex(law, "the probabilities of the initial law", _where(batched))
+        law = law / law.sum(-1, keepdim=True)
     if not 0 <= discount <= 1:
         raise GameError(f"the discount is {discount:g}, not in [0, 1]")
-    if horizon is not None and (
-        isinstance(horizon, bool) or int(horizon) != horizon or horizon < 1
-    ):
+    if horizon is not None and (not float(horizon).is_integer() or horizon < 1):
         raise GameError(f"the horizon is {horizon!r}; it counts decisions, 1 or more")
     if horizon is None and discount == 1:
         raise GameError(
@@ -255,16 +255,29 @@ def from_arrays(
     )
 
 
-def check_simplex(probabilities: Tensor, what: str, tolerance: float = 1e-6) -> None:
+def _where(batched: bool) -> Callable[[tuple[int, ...]], str]:
+    def where(place: tuple[int, ...]) -> str:
+        shown = place if batched else place[1:]
+        return f"at index {shown}" if shown else ""
+
+    return where
+
+
+def check_simplex(
+    probabilities: Tensor,
+    what: str,
+    where: Callable[[tuple[int, ...]], str] = lambda place: f"at index {place}",
+    tolerance: float = 1e-6,
+) -> None:
     """Raise `GameError` where the last dimension is not a probability distribution."""
     total = probabilities.sum(-1)
     bad = (probabilities < 0).any(-1) | ~((total - 1).abs() <= tolerance)
     if bad.any():
         place = tuple(bad.nonzero()[0].tolist())
         row = probabilities[place]
-        problem = (
-            f"have the negative entry {row.min():.3g}"
-            if (row < 0).any()
-            else f"sum to {row.sum():.6g}, not 1,"
+        if (row < 0).any():
+            raise GameError(f"{what} have the negative entry {row.min():.3g} {where(place)}".strip())
+        raise GameError(
+            f"{what} sum to {row.sum():.6g}, not 1, {where(place)}".rstrip(", "),
+            hint="divide them by their sum.",
         )
-        raise GameError(f"{what} {problem} at index {place}", hint="divide them by their sum.")

@@ -8,11 +8,13 @@ there are none, `_join` puts the rounds together and numbers the next states.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,6 +121,8 @@ class _Exploration:
         for site in sites:
             if site.role is not None:
                 raise GameError("the initial state is drawn by chance alone", site=site.name)
+        for paid in tables.rewards.values():
+            raise GameError("nobody is paid before the first step", site=paid[0][0])
         shape = tuple(site.size for site in reversed(sites))
         law = torch.ones(shape, dtype=torch.float64)
         for site in sites:
@@ -145,7 +149,7 @@ class _Exploration:
     def _rounds(self, layer: Tensor, t: int) -> list[_Round]:
         """The step over these states, given by their parts, in pieces of bounded size."""
         first = self._run(layer[:1], t)  # tells how many outcomes a state has
-        self.each = prod(torch.broadcast_shapes(first.codes.shape, first.probabilities.shape))
+        self.each = prod(np.broadcast_shapes(first.codes.shape, first.probabilities.shape))
         need = len(self.known) * self.each * 16  # a number and a probability each
         if need > self.budget:
             raise GameError(
@@ -172,7 +176,7 @@ class _Exploration:
                 )
             parts = structure.leaves(following)
         self._check_optimality(tables.rewards)
-        layout = Layout(tables, self.agents, len(layer))
+        layout = Layout(tables, self.agents, _Labels(self.like, layer))
         said = layout.outcomes()
         self._widen(parts)
         codes, probabilities = layout.next(self.codec.encode(parts))
@@ -180,11 +184,11 @@ class _Exploration:
         return _Round(rows, said, codes, probabilities)
 
     def _check_optimality(self, rewards: dict[str, Any]) -> None:
-        for agent in rewards:
+        for agent, paid in rewards.items():
             if agent not in self.agents:
                 raise GameError(
-                    f"an optimality is given for '{agent}', who is not among the agents "
-                    f"{', '.join(self.agents)}"
+                    f"'{agent}' is paid but is not among the agents {', '.join(self.agents)}",
+                    site=paid[0][0],
                 )
 
     def _widen(self, parts: list[Tensor]) -> None:
@@ -261,6 +265,19 @@ class _Exploration:
         return [found[agent] for agent in self.agents]
 
 
+class _Labels(Sequence[Any]):
+    """Labels of the states in these rows, made when they are looked at."""
+
+    def __init__(self, like: Any, rows: Tensor) -> None:
+        self.like, self.rows = like, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, k: Any) -> Any:
+        return structure.rebuild(self.like, self.rows[k].tolist())
+
+
 def _possible(made: _Round) -> Tensor:
     """Codes of the next states that have positive probability."""
     possible = made.probabilities > 0
@@ -272,8 +289,8 @@ def _possible(made: _Round) -> Tensor:
             possible = possible & torch.isfinite(logs).reshape(shape)
     if bool(possible.all()):
         return made.codes.reshape(-1)
-    shape = torch.broadcast_shapes(possible.shape, made.codes.shape)
-    return made.codes.expand(shape)[possible.expand(shape)]
+    full = np.broadcast_shapes(possible.shape, made.codes.shape)
+    return made.codes.expand(full)[possible.expand(full)]
 
 
 def _codec(rows: Tensor) -> Codec:

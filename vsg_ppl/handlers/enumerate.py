@@ -68,7 +68,7 @@ class EnumerateMessenger(Messenger):
         part, name, fn = role(msg), msg["name"], msg["fn"]
         if site_is_subsample(msg) or msg["cond_indep_stack"]:
             raise GameError(
-                "a site inside a plate has no table",
+                "a plate, and what is inside, has no table",
                 site=name,
                 hint="write one site for each element: `for k in range(n): "
                 "pyro.sample(f'x_{k}', ...)`.",
@@ -92,14 +92,18 @@ class EnumerateMessenger(Messenger):
                 hint="mask the reward; an action that is not available has prior probability zero.",
             )
         if name in self.sites:
-            raise GameError("this name is used for two sites of one step", site=name)
+            raise GameError(
+                "this name is used for two sites of one step",
+                site=name,
+                hint="another name; for a second action of an agent, `vsg.act(..., name=...)`.",
+            )
         values = _support(name, part, fn)
         dim = -1 - self.reserved - len(self.sites)
         outcomes = prod(site.size for site in self.sites.values()) * len(values)
         if outcomes > self.limit or -dim > 60:
             raise GameError(
-                f"with this site a step has {outcomes:,} joint outcomes for each state, more than "
-                "the memory allowed holds",
+                f"with this site a step has {outcomes:,} joint outcomes for each state, "
+                f"{64 * outcomes:,} bytes or so, more than the memory allowed holds",
                 site=name,
                 hint="fewer actions or chance outcomes, or sampled SVI (`Trace_ELBO`).",
             )
