@@ -168,3 +168,22 @@ def test_the_readme_game_is_short():
 )
 def test_comparison_of_outputs(shown, found, expected):
     assert same(shown, found) == expected
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tests_that_are_cited_exist(page):
+    cited = re.findall(r"`(tests/\S+\.py)::(\w+)`", (ROOT / page).read_text(encoding="utf-8"))
+    for path, name in cited:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"
+    assert cited or page != "docs/audit.md"
+
+
+def test_architecture_names_every_file_of_the_library():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    library = ROOT / "vsg_ppl"
+    files = [
+        str(path.relative_to(library))
+        for path in sorted([*library.glob("*.py"), *library.glob("handlers/*.py")])
+        if path.name != "__init__.py"
+    ]
+    assert [name for name in files if f"`{name}`" not in text] == []

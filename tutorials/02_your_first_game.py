@@ -124,7 +124,7 @@ else:
 # row's own model, and `figure1(game, "row")` merges it into the variables of the paper's Fig. 1.
 
 # %%
-figure, axes = plt.subplots(figsize=(9, 5))
+figure, axes = plt.subplots(figsize=(9, 3.6))
 vsg.draw_graph(vsg.dependency_graph(game, steps=2), ax=axes)
 plt.show()
 

@@ -86,10 +86,10 @@ assert (imagined * reward).sum() > 0.9 > 0.1 > (played * reward).sum().abs()
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(9.5, 3), layout="constrained")
-titles = ["what row imagines", "what is played", "what the marginal solution plays"]
+titles = ["what row imagines", "what is played", "what marginal policies play"]
 row, col = (solutions["marginal"].policies[agent][0, 0] for agent in game.agents)
 for ax, title, joint in zip(axes, titles, [imagined, played, row[:, None] * col], strict=True):
-    ax.imshow(joint, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    ax.imshow(joint.numpy(), vmin=0, vmax=1, cmap="Blues", aspect="auto")
     ax.set(title=title, xlabel="col")
     ax.set_xticks(range(2), names[1])
     ax.set_yticks(range(3), names[0])

@@ -105,7 +105,7 @@ def agent_model(
     >>> from vsg_ppl.models import PrisonersDilemma
     >>> trace = poutine.trace(agent_model(PrisonersDilemma(), "row")).get_trace()
     >>> [name for name in trace.nodes if not name.startswith("_")]
-    ['col_0', 'row_0', 'O_row_0']
+    ['row_0', 'col_0', 'O_row_0']
     """
     _check(game, agent, temperature)
     rest = [name for name in agents(game) if name != agent]

@@ -16,6 +16,7 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
 from vsg_ppl.guides.opponent import CountedOpponent
 from vsg_ppl.progress import no_progress, progress_bar
+from vsg_ppl.simulate import next_states
 from vsg_ppl.solution import Solution, solution_of
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
@@ -182,7 +183,7 @@ def _round(
         places.append(states)
         actions.append(chosen)
         if t + 1 < span:
-            states = _move(table, t, states, chosen, generator)
+            states = next_states(table, states, chosen, t, generator)
     when, where = torch.cat(times), torch.cat(places)
     done = [torch.cat(column) for column in zip(*actions, strict=True)]
     errors = []
@@ -195,27 +196,6 @@ def _round(
                 divergence(log[now, where].exp(), log[now, where], rho[now, where]).mean()
             )
     return float(torch.stack(errors).mean()) if errors else 0.0
-
-
-def _move(
-    table: Table, t: int, states: Tensor, actions: list[Tensor], generator: torch.Generator
-) -> Tensor:
-    """Draw the next states."""
-    law = table.probabilities[0, t if table.probabilities.shape[1] > 1 else 0]
-    row = law[(states, *_index(law, actions))]
-    drawn = _draw(row, generator)
-    if table.successors is None:
-        return drawn
-    numbers = table.successors[t if len(table.successors) > 1 else 0]
-    return numbers[(states, *_index(numbers, actions), drawn)]
-
-
-def _index(entry: Tensor, actions: list[Tensor]) -> list[Tensor]:
-    """Action indices into a table entry (S, A_1|1, ..., A_N|1, K)."""
-    return [
-        action if entry.shape[1 + i] > 1 else torch.zeros_like(action)
-        for i, action in enumerate(actions)
-    ]
 
 
 def _draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:

@@ -86,6 +86,11 @@ def nash(
         if factorisation == "conditional":
             run.conditional = Conditional(table, entropy)
         if initial is not None:
+            if factorisation == "conditional":
+                raise GameError(
+                    "conditional policies start from the priors, and `initial` gives marginal ones",
+                    hint='leave `initial` out, or factorisation="marginal".',
+                )
             run.start(read_policies(table, initial))
         bar = progress_bar("nash") if progress else no_progress()
         with bar as run.progress:
@@ -186,8 +191,8 @@ class _Run:
             "interrupted": f"stopped by hand at Nash gap {gap:.3g}{wanted}; the best policies so "
             "far are returned",
             "not converged": f"Nash gap {gap:.3g}{wanted} at temperature {self.temperature:g}: "
-            "natural-gradient steps did not settle, as may happen outside potential and zero-sum "
-            "games; raise `max_steps`, raise `temperature`, or start elsewhere (`initial`)",
+            "the policies did not settle; raise `max_steps`, raise `temperature`, or start "
+            "elsewhere (`initial`)",
         }[self.status]
         self.seconds = time.perf_counter() - self.began
 

@@ -150,7 +150,7 @@ def _play(table: Table, policies: Policies, n: int, steps: int, seed: int) -> Pl
             actions[i].append(action)
             rewards[i].append(_entry(_now(table.rewards[i][0], t), state, chosen))
         if t + 1 < steps:
-            state = _next(table, state, chosen, t, generator)
+            state = next_states(table, state, chosen, t, generator)
     return Plays(
         table,
         torch.stack(states, 1),
@@ -159,10 +159,21 @@ def _play(table: Table, policies: Policies, n: int, steps: int, seed: int) -> Pl
     )
 
 
-def _next(
+def next_states(
     table: Table, state: Tensor, chosen: list[Tensor], t: int, generator: torch.Generator
 ) -> Tensor:
-    """Draw the next states, (n,)."""
+    """Draw the states that follow n states and joint actions at time t, (n,).
+
+    Args:
+        table: of one game.
+        state: numbers of the states, (n,).
+        chosen: numbers of each agent's actions, (n,) each.
+        t: the time.
+        generator: of random numbers, on the table's device.
+
+    Raises:
+        GameError: play gets where the table knows no way on.
+    """
     law = _entry(_now(table.probabilities[0], t), state, chosen)  # (n, K)
     lost = law.sum(-1) < 1 - 1e-6
     if lost.any():

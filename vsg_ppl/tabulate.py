@@ -114,7 +114,8 @@ class _Exploration:
 
     def _initial(self) -> tuple[Any, Tensor, Tensor]:
         """A state for its structure, the rows of the possible first states, and their law."""
-        with telling(f"`initial` of {title(self.game)}"), enumerate_sites(0) as tables:
+        tables = enumerate_sites(0, self.budget / 64)
+        with telling(f"`initial` of {title(self.game)}"), tables:
             like = self.game.initial()
             parts = structure.leaves(like)
         sites = list(tables.sites.values())
@@ -150,7 +151,9 @@ class _Exploration:
         """The step over these states, given by their parts, in pieces of bounded size."""
         first = self._run(layer[:1], t)  # tells how many outcomes a state has
         self.each = prod(np.broadcast_shapes(first.codes.shape, first.probabilities.shape))
-        need = len(self.known) * self.each * 16  # a number and a probability each
+        # a number and a probability for each outcome, the rewards, and the state itself, thrice
+        paid = sum(reward.numel() for reward in first.said.rewards.values())
+        need = len(self.known) * (16 * self.each + 8 * paid + 24 * (1 + layer.shape[1]))
         if need > self.budget:
             raise GameError(
                 f"{title(self.game)} has {len(self.known):,} states or more; its table would take "

@@ -1,0 +1,47 @@
+"""``python -m tests.benchmarks [name ...]``: run them and print a table."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks import exact_elbo, logit_batch, markov_qre, tabulation
+
+BENCHMARKS = {
+    "tabulation": tabulation,
+    "logit_batch": logit_batch,
+    "markov_qre": markov_qre,
+    "exact_elbo": exact_elbo,
+}
+ABOUT = "\n\n".join(f"{name}: {module.__doc__}" for name, module in BENCHMARKS.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="CPU seconds of one thread, medians, ours and a peer's in turn.",
+        epilog=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--repeat", type=int, default=5, help="repetitions (5)")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown or options.repeat < 1:
+        parser.error(f"no benchmark '{unknown[0]}'" if unknown else "--repeat is at least 1")
+
+    torch.set_num_threads(1)
+    console = Console(width=120)
+    table = Table("task", "ours", "peer", "ratio", "target", "met")
+    for name in options.names or BENCHMARKS:
+        with console.status(name):
+            for row in BENCHMARKS[name].rows(options.repeat):
+                table.add_row(*row.cells())
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
