@@ -124,6 +124,14 @@ def test_the_soft_response_obeys_the_bound_and_less_does_not():
         vsg.certify(game, {**col, "row": row}).within_bound()
 
 
+def test_the_bound_is_compared_in_double_precision():
+    gap = vsg.Certificate(0.1, 0.1, {}, {}, bound=0.1 - 2e-9)
+    assert not gap.within_bound()
+    assert replace(gap, bound=0.1).within_bound()  # 0.1 in float32 is larger than this
+    several = replace(gap, nash_gap=torch.tensor([0.0, 0.3, 0.1]), bound=0.2)
+    assert not several.within_bound() and several.largest_gap == pytest.approx(0.3)
+
+
 def test_worst_state_counts_even_if_it_starts_with_probability_zero():
     rewards = torch.tensor([[[0.0, 0.0], [0.0, 3.0]]])
     moves = torch.eye(2)[:, None].expand(2, 2, 2)

@@ -327,6 +327,11 @@ def test_histories_that_lack_things_are_drawn(history, gap):
     figure = plot_solution(replace(solution, history=history, certificate=certificate))
     assert len(shown_texts(figure)) > 4  # it can be drawn
     found = lines(figure)
+    assert all(
+        axes.get_xticks().tolist() == axes.get_xticks().round().tolist()
+        for axes in figure.axes
+        if axes.get_xlabel() == "iteration"
+    )
     assert ("Nash gap" in found) == (gap > 0)
     assert all(np.isfinite(y).all() for _, y in found.values())
 

@@ -329,7 +329,10 @@ def test_half_a_file_is_never_seen(monkeypatch, tmp_path):
     path, seen = save(soccer(), tmp_path / "s"), []
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (seen.append(load(path)), fsync(file)))
-    save(quick(models.StagHunt()), path)
+    before = path.read_bytes()
+    with path.open("rb") as reader:  # who has begun to read reads on in the old file
+        save(quick(models.StagHunt()), path)
+        assert reader.read() == before
     assert [solution.table.name for solution in seen] == ["Soccer"]
     assert load(path).table.name == "StagHunt"
 

@@ -101,9 +101,10 @@ plt.show()
 # %% [markdown]
 # The ELBO is an expectation over the guide, q = ρ(a^{-i}) π(a^i | a^{-i}): the left picture, where
 # the two actions are correlated. But the agents move at the same time and apart, so what happens
-# is the product of what each executes: the middle picture. The proof of Theorem 4.2 takes the
-# value in the ELBO for the value of what is played. For marginal policies they are the same. For
-# conditional policies they are not: both agents of this game expect to win.
+# is the product of what each executes: the middle picture. The proof of Theorem 4.2 counts values
+# in the expectation of the ELBO: it bounds what an agent could gain in its imagination. For
+# marginal policies imagination and play are the same. For conditional policies they are not: both
+# agents of this game expect to win.
 
 # %%
 elbo = solutions["conditional"].history[-1]["elbo"]
@@ -117,10 +118,17 @@ assert elbo["row"] + elbo["col"] > best
 # ## Gap against temperature
 #
 # Three games. In `MatchingPennies(bias=9)`, which is zero-sum, matching heads pays nine times as
-# much as matching tails. `BattleOfTheSexes` is a coordination game, and a *potential* game: there
-# even the convergence theorem of the paper (Thm 5.8) promises an ε-Nash equilibrium.
+# much as matching tails. `BattleOfTheSexes` is a coordination game, and a *potential* game: what
+# an agent gains by a change is the change of one function for all, so gains around a cycle of
+# changes add up to zero. There even the convergence theorem of the paper (Thm 5.8) promises an
+# ε-Nash equilibrium.
 
 # %%
+row, col = (reward[0, 0, 0] for reward in vsg.tabulate(BattleOfTheSexes()).rewards)
+gains = [row[1, 0] - row[0, 0], col[1, 1] - col[1, 0], row[0, 1] - row[1, 1], col[0, 0] - col[0, 1]]
+print("gains around a cycle of changes:", [float(gain) for gain in gains])
+assert sum(gains) == 0
+
 games = [Hedge(), MatchingPennies(bias=9), BattleOfTheSexes()]
 temperatures = torch.logspace(-2, 0.3, max(6, STEPS // 40)).tolist()
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True, layout="constrained")

@@ -48,7 +48,7 @@ def contract(x: Tensor, policies: Policies, keep: int | tuple[int, ...] | None =
     for j in sorted(range(n), key=lambda j: (not _conditional(policies, j), -j)):
         # an x that does not depend on j needs no average: j's policy sums to one
         if j not in kept and x.shape[3 + j] > 1:
-            x = (x * _weight(policies, j, trailing)).sum(3 + j, keepdim=True)
+            x = _average(x, policies, j, trailing)
     return x.squeeze([3 + j for j in range(n) if j not in kept])
 
 
@@ -207,6 +207,16 @@ def _at(x: Tensor, t: int) -> int:
 
 def _conditional(policies: Policies, j: int) -> bool:
     return policies[j].ndim > 4
+
+
+def _average(x: Tensor, policies: Policies, j: int, trailing: int) -> Tensor:
+    """E over agent j's actions, whose dimension stays with size 1."""
+    if trailing and not _conditional(policies, j):
+        # a matrix product: over many successors it is faster, and needs no memory for each of them
+        dims = list(range(x.ndim))
+        rest = [dim for dim in dims if dim != 3 + j]
+        return torch.einsum(x, dims, policies[j], [0, 1, 2, 3 + j], rest).unsqueeze(3 + j)
+    return (x * _weight(policies, j, trailing)).sum(3 + j, keepdim=True)
 
 
 def _weight(policies: Policies, j: int, trailing: int) -> Tensor:

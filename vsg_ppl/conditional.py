@@ -14,7 +14,9 @@ class Conditional:
     """Algorithm 1 with conditional policies and opponent models refitted to what is executed.
 
     Agent i executes e^i(a^i|s) = Σ ρ(a^{-i}|s) π^i(a^i|s, a^{-i}); its model ρ of the others moves
-    halfway to what they execute, because the whole way may alternate for ever.
+    halfway to what they execute, because the whole way may alternate for ever. At low temperatures
+    answers that copy each other change so slowly that the residual is small far from a fixed point:
+    read the certificate, which is exact, rather than the status.
 
     Args:
         table: the game.

@@ -46,6 +46,7 @@ def draw_graph(
         GameError: the graph has no nodes or is not one of this module; a format that is not known.
 
     >>> from vsg_ppl.models import StagHunt
+    >>> from vsg_ppl.graph import figure1
     >>> figure = draw_graph(figure1(StagHunt(), "row"))
     >>> len(figure.axes)
     1

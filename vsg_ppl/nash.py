@@ -22,6 +22,9 @@ from vsg_ppl.tabulate import tabulate
 from vsg_ppl.theory import safe_step
 from vsg_ppl.vpg import PATIENCE, Entropy, Stage, natural_step, residual, soft_scores, soft_values
 
+PATIENT_STAGES = 2
+"""Temperatures in a row that may fail before annealing towards a target gap is given up."""
+
 STALE = 200
 """Iterations without a better residual after which a temperature is given up."""
 
@@ -151,16 +154,19 @@ class _Run:
         stages = (
             list(schedule.stages(self._spread())) if isinstance(schedule, Annealing) else schedule
         )
-        self.status, reached = "not converged", False
+        self.status, reached, failed = "not converged", False, 0
         try:
             for k, temperature in enumerate(stages):
                 self.temperature = temperature
                 last = k == len(stages) - 1
                 reached = self._stage(temperature, self.tolerance if last else 1e-4)
                 if target is not None:
-                    gap = float(torch.as_tensor(self._certify().nash_gap).max())
+                    gap = self._certify().largest_gap
                     if gap <= target:
                         self.status = "solved"
+                        break
+                    failed = 0 if reached else failed + 1
+                    if failed == PATIENT_STAGES:  # what cycles here cycles the more when colder
                         break
             else:
                 self.status = "solved" if reached and target is None else "not converged"
@@ -181,18 +187,18 @@ class _Run:
         certificate = self._certify()
         if self.status != "solved" and self.best is not None:
             gap, logs, best, temperature = self.best
-            if gap < float(torch.as_tensor(certificate.nash_gap).max()):
+            if gap < certificate.largest_gap:
                 self.logs, self.temperature, certificate = logs, temperature, best
         self.certificate = certificate
-        gap = float(torch.as_tensor(certificate.nash_gap).max())
+        gap = certificate.largest_gap
         wanted = f" (wanted {target:g})" if target is not None else ""
         self.message = {
             "solved": f"Nash gap {gap:.3g} at temperature {self.temperature:g}",
             "interrupted": f"stopped by hand at Nash gap {gap:.3g}{wanted}; the best policies so "
             "far are returned",
             "not converged": f"Nash gap {gap:.3g}{wanted} at temperature {self.temperature:g}: "
-            "the policies did not settle; raise `max_steps`, raise `temperature`, or start "
-            "elsewhere (`initial`)",
+            "the policies did not settle; raise `max_steps` or `temperature`, start elsewhere "
+            "(`initial`), or follow the branch of a small game with `logit_path`",
         }[self.status]
         self.seconds = time.perf_counter() - self.began
 
@@ -304,14 +310,14 @@ class _Run:
             "elbo": {agent: float(elbo[:, i].mean()) for i, agent in enumerate(self.table.agents)},
         }
         if self.iterations % self.every == 0:
-            entry["nash_gap"] = float(torch.as_tensor(self._certify().nash_gap).max())
+            entry["nash_gap"] = self._certify().largest_gap
         self.history.append(entry)
         self.progress(entry)
 
     def _certify(self) -> Certificate:
         policies = [log.exp() for log in self.logs]
         certificate = certify_tables(self.table, policies, self.temperature)
-        gap = float(torch.as_tensor(certificate.nash_gap).max())
+        gap = certificate.largest_gap
         if self.best is None or gap < self.best[0]:
             self.best = gap, [log.clone() for log in self.logs], certificate, self.temperature
         return certificate

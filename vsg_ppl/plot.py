@@ -338,7 +338,7 @@ def _draw_history(part: SubFigure, solution: Solution) -> None:
     if elbo:
         _draw_elbos(axes[1], solution)
     axes[-1].set_xlabel("iteration", fontsize=8, color=INK)
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     for axis in axes:
         axis.tick_params(which="both", labelsize=7, colors=INK)
         axis.grid(color="#e4e4e4", linewidth=0.6)

@@ -120,7 +120,7 @@ def check_callable(agent: str, policy: Any) -> None:
 
 
 def _library(table: Table, number: int, policy: Any) -> Tensor:
-    """The policy's own log π, or, where its rows are of more states or times, what it plays here."""
+    """The policy's own log π; where its rows are of more states or times, what it plays here."""
     agent = table.agents[number]
     if policy.agent != agent:
         raise GameError(f"the policy given for '{agent}' is one of '{policy.agent}'")

@@ -60,6 +60,12 @@ class Solution:
     history: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return (
+            f"Solution({self.table.name}: {self.concept}, {self.status}; {self.message}; "
+            f"agents {', '.join(self.table.agents)}; {len(self.table.states)} states)"
+        )
+
     @property
     def solved(self) -> bool:
         """Whether the solver reached what was asked."""

@@ -276,7 +276,8 @@ def check_simplex(
         place = tuple(bad.nonzero()[0].tolist())
         row = probabilities[place]
         if (row < 0).any():
-            raise GameError(f"{what} have the negative entry {row.min():.3g} {where(place)}".strip())
+            found = f"have the negative entry {row.min():.3g}"
+            raise GameError(f"{what} {found} {where(place)}".strip())
         raise GameError(
             f"{what} sum to {row.sum():.6g}, not 1, {where(place)}".rstrip(", "),
             hint="divide them by their sum.",
