@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from dataclasses import dataclass, field
+from collections import defaultdict, namedtuple
+from dataclasses import dataclass
 from math import prod
+from random import Random
 from typing import Any
 
 import pyro
@@ -35,7 +36,7 @@ class Spec:
     lows: tuple[int, ...]  # least value of each part
     structure: str
     drawn: tuple[bool, ...]  # parts of the first state that chance draws
-    acts: dict[str, tuple[int, ...]]  # sizes of each agent's sites
+    agents: tuple[str, ...]
     order: tuple[tuple[str, Entry, Any], ...]  # ("signal" | "act" | "chance", entry, detail)
     rewards: tuple[tuple[str, Entry], ...]  # (agent, entry)
     following: tuple[Entry, ...]  # the next state's parts
@@ -43,7 +44,7 @@ class Spec:
     idle: str | None  # an agent that does not act at odd times
     discount: float | None
     horizon: int | None
-    variables: dict[str, int] = field(default_factory=dict)
+    variables: dict[str, int]  # how many values each has
 
 
 class RandomProgram:
@@ -51,7 +52,7 @@ class RandomProgram:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.agents = tuple(spec.acts)
+        self.agents = spec.agents
         self.name = f"random program {spec.seed}"
         if spec.discount is not None:
             self.discount = spec.discount
@@ -135,7 +136,8 @@ class RandomProgram:
     def _law(self, name: str, shape: list[int], size: int, kind: str) -> None:
         """Probabilities over ``size`` values; some are zero if the spec says so."""
         weights = self._normal([*shape, size]).exp()
-        if self.spec.zeros and kind != "signal":
+        endless = self.spec.horizon is None  # a table lists all signals, possible or not
+        if self.spec.zeros and not (kind == "signal" and endless):
             weights = weights * (self._normal([*shape, size]) > -0.7)
             sure = torch.randint(size, [*shape, 1], generator=self._random)
             weights = weights.scatter_add(-1, sure, torch.ones_like(weights[..., :1]))
@@ -152,103 +154,90 @@ class TimedProgram(RandomProgram):
 _NAMED = {k: namedtuple("Place", [f"x{i}" for i in range(k)]) for k in (1, 2)}  # noqa: PYI024
 
 
-@st.composite
 def games(
-    draw: Any,
     *,
     outcomes: int = 24,
-    max_horizon: int = 3,
-    max_agents: int = 3,
+    horizons: tuple[int | None, ...] = (1, 2, 3, None),
     states: int = 4,
-    endless: bool = True,
-    signals: bool = True,
-    zeros: bool = True,
-    idle: bool = True,
-) -> RandomProgram:
-    """A random game program.
+) -> st.SearchStrategy[RandomProgram]:
+    """Random game programs.
+
+    Each comes from one integer: choices drawn by hypothesis one by one would mostly be the least
+    ones, and few programs would have two of the rarer features at once.
 
     Args:
         outcomes: the most joint outcomes (actions, chance, signal) of one step.
-        max_horizon: the longest horizon.
-        max_agents: the most agents.
+        horizons: to choose from. An endless game has a discount of 0.3 at most, so that sums over
+            time can be cut off.
         states: the most states.
-        endless: whether the horizon may be infinite (with a discount of 0.3 at most, so that sums
-            over time can be cut off).
-        signals: whether there may be a public signal.
-        zeros: whether probabilities may be zero.
-        idle: whether an agent may sit out.
     """
-    budget = outcomes
+    seeds = st.integers(0, 2**40)
+    return seeds.map(lambda seed: random_program(seed, outcomes, horizons, states))
 
-    def size(most: int) -> int:
-        nonlocal budget
-        drawn: int = draw(st.integers(1, max(1, min(most, budget))))
-        budget //= drawn
-        return drawn
 
-    parts = draw(st.integers(1, 2))
-    first = draw(st.integers(1, states))
-    sizes = (first, draw(st.integers(1, states // first)))[:parts]
-    structure = draw(st.sampled_from(STRUCTURES if parts == 1 else STRUCTURES[1:]))
-    steps = draw(st.sampled_from([*range(1, max_horizon + 1), *([None] if endless else [])]))
-    discount = draw(st.sampled_from([0.3, 0.1] if steps is None else [None, 0.9, 0.0]))
-    timed = steps is not None and draw(st.booleans())
-
-    agents = NAMES[: draw(st.integers(1, max_agents))]
-    acts = {agent: tuple(size(3) for _ in range(draw(st.integers(1, 2)))) for agent in agents}
-    variables = {f"x{k}": n for k, n in enumerate(sizes)}
-    if timed:
-        variables["t"] = steps
-    known = list(variables)
+def random_program(
+    seed: int, outcomes: int, horizons: tuple[int | None, ...], states: int
+) -> RandomProgram:
+    """The program of a seed; see `games`."""
+    random = Random(seed)
 
     def some(names: list[str]) -> tuple[str, ...]:
-        return tuple(name for name in names if draw(st.booleans()))
+        return tuple(name for name in names if random.random() < 0.5)
+
+    first = random.randint(1, states)
+    sizes = (first, random.randint(1, states // first))[: random.randint(1, 2)]
+    steps = random.choice(horizons)
+    timed = steps is not None and random.random() < 0.5
+    agents = NAMES[: random.randint(1, 3)]
+    sites = [f"{agent}{more}" for agent in agents for more in random.choice([("",), ("", "_too")])]
+    chances = [f"luck{k}" for k in range(random.randint(0, 2))]
+    signals = ["omen"] if random.random() < 0.25 else []
+
+    variables = {f"x{k}": n for k, n in enumerate(sizes)}
+    if timed:
+        variables["t"] = steps  # type: ignore[assignment]
+    known = list(variables)
+    budget, every = outcomes, [*sites, *chances, *signals]
+    for name in random.sample(every, len(every)):
+        most = 3 if name in sites else 2
+        variables[name] = min(random.choice([1, most, most, most]), budget)
+        budget //= variables[name]
 
     order: list[tuple[str, Entry, Any]] = []
-    if signals and draw(st.integers(0, 3)) == 0:
-        variables["omen"] = size(2)
-        order.append(("signal", Entry("omen", some(known)), None))
-        known.append("omen")
-    public = list(known)
-    todo = [agent for agent in agents for _ in acts[agent]] + ["chance"] * draw(st.integers(0, 2))
-    own: dict[str, list[str]] = {agent: [] for agent in agents}
-    chances = 0
-    for who in draw(st.permutations(todo)):
-        if who == "chance":
-            name, kind = f"luck{chances}", draw(st.sampled_from(["categorical", "bernoulli"]))
-            chances += 1
-            number = size(2)
-            if kind == "bernoulli" and number == 1:
-                kind = "categorical"
-            entry = ("chance", Entry(name, some(known)), kind)
-        else:
-            name = who if not own[who] else f"{who}_too"
-            number = acts[who][len(own[who])]
-            entry = ("act", Entry(name, some([*public, *own[who]])), who)
-            own[who].append(name)
-        order.append(entry)
-        variables[name] = number
+    for name in signals:
+        order.append(("signal", Entry(name, some(known)), None))
         known.append(name)
-    rewards = tuple(
-        (agent, Entry(f"pay_{agent}{k}", some(known)))
-        for agent in agents
-        for k in range(draw(st.integers(1, 2)))
-    )
+    public, own = list(known), defaultdict[str, list[str]](list)
+    for name in random.sample([*sites, *chances], len(sites) + len(chances)):
+        if name in chances:
+            detail = random.choice(["categorical", "bernoulli"])
+            detail = detail if variables[name] == 2 else "categorical"
+            order.append(("chance", Entry(name, some(known)), detail))
+        else:
+            agent = name.removesuffix("_too")
+            name = f"{agent}_too" if own[agent] else agent  # its first site has its own name
+            order.append(("act", Entry(name, some([*public, *own[agent]])), agent))
+            own[agent].append(name)
+        known.append(name)
     spec = Spec(
-        seed=draw(st.integers(0, 10**6)),
+        seed=seed,
         sizes=sizes,
-        lows=tuple(draw(st.sampled_from([0, -2, 5])) for _ in sizes),
-        structure=structure,
-        drawn=tuple(draw(st.booleans()) for _ in sizes),
-        acts=acts,
+        lows=tuple(random.choice([0, -2, 5]) for _ in sizes),
+        structure=random.choice(STRUCTURES if len(sizes) == 1 else STRUCTURES[1:]),
+        drawn=tuple(random.random() < 0.5 for _ in sizes),
         order=tuple(order),
-        rewards=rewards,
-        following=tuple(Entry(f"to{k}", some(known)) for k in range(parts)),
-        zeros=zeros and draw(st.booleans()),
-        idle=draw(st.sampled_from([None, agents[0]])) if idle and timed else None,
-        discount=discount,
+        rewards=tuple(
+            (agent, Entry(f"pay_{agent}{k}", some(known)))
+            for agent in agents
+            for k in range(random.randint(1, 2))
+        ),
+        following=tuple(Entry(f"to{k}", some(known)) for k in range(len(sizes))),
+        agents=agents,
+        zeros=random.random() < 0.5,
+        idle=agents[0] if timed and random.random() < 0.3 else None,
+        discount=random.choice([0.3, 0.1] if steps is None else [None, 0.9, 0.0]),
         horizon=steps,
         variables=variables,
     )
-    assert prod(variables[entry.name] for _, entry, _ in order) <= outcomes
+    assert prod(variables[name] for name in every) <= outcomes
     return (TimedProgram if timed else RandomProgram)(spec)

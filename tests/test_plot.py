@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pyro.distributions as dist
@@ -43,8 +44,12 @@ GAMES = {
     "finite": arrays(states=4, sizes=(2, 4), horizon=5),
     "finite and large": arrays(agents=3, states=40, sizes=(3, 3, 2), horizon=3),
     "hundreds of states": arrays(states=300, sizes=(2, 2)),
-    "many actions": arrays(states=2, sizes=(40, 25)),
+    "many actions": arrays(states=2, sizes=(150, 25)),
     "many agents": arrays(agents=14, states=2, sizes=(2,) * 14),
+    "long names": models.matrix_game(
+        torch.rand(5, 2, generator=torch.Generator().manual_seed(0)),
+        labels=[[f"the action number {k}" for k in range(5)], ["short", "not so short a name"]],
+    ),
     "one state, many agents": arrays(agents=7, states=1, sizes=(2,) * 7),
 }
 
@@ -116,6 +121,11 @@ def test_pictures_are_legible(name):
         for other, b in boxes[:k]:
             apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
             assert apart, (one, other)
+    for axes in figure.axes:  # names askew lie beside each other
+        askew = [text for text in axes.get_xticklabels() if text.get_rotation() == 40]
+        places = [axes.transData.transform(text.get_position())[0] for text in askew]
+        line = 7 * figure.dpi / 72 / np.sin(np.radians(40))
+        assert all(b - a >= line for a, b in pairwise(places)), name
     assert figure.get_figwidth() <= 20 and figure.get_figheight() <= 20
 
 
@@ -301,6 +311,15 @@ def test_gap_and_residual_are_on_a_logarithmic_axis():
     assert scales == ["log", "linear"]
 
 
+def test_rounding_errors_do_not_stretch_the_axis():
+    solution = solved("stag_hunt")
+    history = [{"iteration": k, "residual": 10.0**-k} for k in range(1, 18)]
+    figure = plot_solution(replace(solution, history=history))
+    (axes,) = (axes for axes in figure.axes if axes.get_xlabel() == "iteration")
+    assert axes.get_ylim()[0] == 1e-10 and axes.get_ylim()[1] >= 0.1
+    assert lines(figure)["residual"][1].min() == 1e-17  # it is there, below the edge
+
+
 def test_without_a_history_there_are_policies_alone():
     with_it = plot_solution(solved("stag_hunt"))
     without = plot_solution(replace(solved("stag_hunt"), history=[]))
@@ -406,26 +425,26 @@ def test_the_library_itself_does_not_import_pyplot():
 
 
 def test_names_are_shown_as_they_are():
-    """No mathematics in dollars, no line hidden by an underscore, nothing endless."""
+    """No mathematics in dollars (this would be wrong), no line hidden, nothing endless."""
     game = models.matrix_game(
         [[1.0, 0.0], [0.0, 3.0]],
-        agents=("_hidden", "$x_1$ $"),
-        labels=[["$a", "b$^"], ["a very long name of an action", "_"]],
-        name="${frac",
+        agents=("_hidden", "$\\frac$"),
+        labels=[["$\\a$", "$^$"], ["a very long name of an action", "_"]],
+        name="$\\frac{$",
     )
     solution = quick(game, temperature=0.5, step=0.3)
     assert solution.history[-1]["residual"] > 0
     figure = plot_solution(solution)
     texts = [text.get_text() for text, _ in shown_texts(figure)]
-    assert set(panels(figure)) == {"_hidden", "$x_1$ $"}
-    assert {"$a", "b$^", "_", "a very long name …"} <= set(texts)
+    assert set(panels(figure)) == {"_hidden", "$\\frac$"}
+    assert {"$\\a$", "$^$", "_", "a very long name …"} <= set(texts)
     legends = [
         text.get_text()
         for axes in figure.axes
         if axes.get_legend()
         for text in axes.get_legend().get_texts()
     ]
-    assert legends == ["temperature", "residual", "Nash gap", "_hidden", "$x_1$ $"]
+    assert legends == ["temperature", "residual", "Nash gap", "_hidden", "$\\frac$"]
 
 
 def test_the_solution_is_not_changed():

@@ -450,6 +450,24 @@ def test_signals_become_part_of_the_state():
     assert vsg.certify(table, {"a": follow}).values["a"] == pytest.approx(10.0)
 
 
+def test_a_signal_that_changes_with_time():
+    class Seasons(Solo):
+        horizon = 2
+
+        def step(self, state, t):
+            law = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[t]
+            season = vsg.signal("season", dist.Categorical(law))
+            action = vsg.act("a", UNIFORM)
+            vsg.optimality("a", (action == season) * (1.0 + t))
+            return state
+
+    table = vsg.tabulate(Seasons())
+    assert table.reachable.tolist() == [[True, False], [False, True]]
+    certificate = vsg.certify(table, {"a": torch.eye(2)})
+    assert certificate.values["a"] == pytest.approx(1.0 + 0.9 * 2.0)
+    assert certificate.nash_gap_worst_state == 0
+
+
 def test_a_signal_with_one_value_is_still_seen():
     class Flag(Solo):
         def step(self, state):

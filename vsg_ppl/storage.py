@@ -139,7 +139,11 @@ def load(path: str | Path, game: Any = None) -> Solution:
     table = game if isinstance(game, Table) else tabulate(game)
     _same_game(solution.table, table, path)
     program = None if isinstance(game, Table) else game
-    return Solution(**{**vars(solution), "game": program, "table": table})
+    moved = {
+        part: {agent: x.to(table.device) for agent, x in getattr(solution, part).items()}
+        for part in ("policies", "values", "answers")
+    }
+    return Solution(**{**vars(solution), **moved, "game": program, "table": table})
 
 
 def _table_tree(table: Table) -> dict[str, Any]:
