@@ -341,3 +341,12 @@ def test_an_opponent_model_of_what_never_happens():
         MarkovELBO().loss(model, guide)
     certain = vsg.agent_guide(game, "row", uniform, {"col": torch.tensor([[1.0, 0.0], [0.5, 0.5]])})
     assert np.isfinite(MarkovELBO().loss(model, certain))  # 0 log 0 = 0
+
+
+def test_two_objects_of_one_game_are_named_as_such():
+    """`PrisonersDilemma()` written twice: the message must say that, not repeat one name."""
+    models_ = [models.PrisonersDilemma(), models.PrisonersDilemma()]
+    model = vsg.agent_model(models_[0], "row")
+    guide = vsg.agent_guide(models_[1], "row", torch.tensor([[0.5, 0.5]]))
+    with pytest.raises(vsg.GameError, match="two different PrisonersDilemma objects.*make one"):
+        vsg.MarkovELBO().elbo(model, guide)

@@ -82,6 +82,11 @@ class MarkovELBO(ELBO):
                 f"{type(model).__name__} and {type(guide).__name__}",
                 hint="pyro.infer.Trace_ELBO for any other pair.",
             )
+        if model.game is not guide.game and title(model.game) == title(guide.game):
+            raise GameError(
+                f"the model and the guide are of two different {title(model.game)} objects",
+                hint="make one game and give it to both.",
+            )
         if model.agent != guide.agent or model.game is not guide.game:
             raise GameError(
                 f"the model is of '{model.agent}' in {title(model.game)}, the guide of "
