@@ -94,3 +94,12 @@ def test_bytes_and_booleans_are_integers():
     parts = leaves((torch.tensor(True), torch.tensor(7, dtype=torch.uint8), False))
     assert [int(part) for part in parts] == [1, 7, 0]
     assert {part.dtype for part in parts} == {torch.long}
+
+
+def test_named_tuples_are_alike_by_name_and_fields():
+    """A loaded solution makes its own class of the stored name; the game's states still fit it."""
+    one, again = (namedtuple("Pitch", ["ball", "a"]) for _ in range(2))
+    other = namedtuple("Pitch", ["ball", "b"])
+    assert same_structure(one(0, 1), again(2, 3))
+    assert not same_structure(one(0, 1), other(0, 1))
+    assert not same_structure(one(0, 1), (0, 1))

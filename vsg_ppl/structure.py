@@ -60,7 +60,7 @@ def same_structure(one: Any, other: Any) -> bool:
         return list(one) == list(other) and all(same_structure(one[k], other[k]) for k in one)
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):
         return (
-            type(one) is type(other)
+            _kind(one) == _kind(other)
             and len(one) == len(other)
             and all(map(same_structure, one, other))
         )
@@ -100,6 +100,12 @@ def to_json(label: Any) -> Any:
     if isinstance(label, tuple | list):
         return [to_json(part) for part in label]
     return label
+
+
+def _kind(sequence: tuple[Any, ...] | list[Any]) -> Any:
+    """A tuple's class; NamedTuples are alike by name and fields, wherever they were defined."""
+    fields = getattr(sequence, "_fields", None)
+    return (type(sequence).__name__, fields) if fields else type(sequence)
 
 
 def _rebuild(like: Any, values: list[Any]) -> tuple[Any, list[Any]]:
