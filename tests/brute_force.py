@@ -237,31 +237,38 @@ class BruteForce:
         Σ_t γ^t E_q[ r/τ − KL(π(·|s, a^{-i}) ‖ u) − Σ_j KL(ρ_j(·|s) ‖ π_j(·|s)) ], the divergences
         by Pyro. With an infinite horizon the sum stops after ``steps``.
         """
-        kl = torch.distributions.kl_divergence
         guides = {**opponents, agent: policy}
+        costs: dict[Any, Tensor] = {}
+
+        def cost(j: str, place: Any, t: int, seen: Seen) -> Tensor:
+            key = (j, place, t if self.horizon else 0, freeze(dict(seen)))
+            if key not in costs:
+                rho = guides[j](place, t, seen)
+                if j == agent:
+                    prior = self.prior(j, place, t)
+                    against = torch.stack([_number(prior[a]) for a in rho]).log()
+                else:
+                    pi = others[j](place, t, seen)
+                    against = torch.stack([pi[a] for a in rho])
+                mine = torch.stack(list(rho.values()))
+                kl = torch.distributions.kl_divergence
+                costs[key] = kl(_categorical(mine), _categorical(against))
+            return costs[key]
+
         law: dict[Any, Tensor] = {s: _number(p) for s, p in self.initial().items()}
         total = _number(0.0)
         for t in range(steps):
             following: dict[Any, Tensor] = defaultdict(lambda: _number(0.0))
             for state, here in law.items():
                 for outcome in self.outcomes(state, t):
-                    place = outcome.place
-                    seen = {j: outcome.actions[j] for j in self.agents if j != agent}
                     q = here * outcome.probability
                     amount = _number(outcome.rewards[agent] / temperature)
                     for j in self.agents:
                         if not outcome.actions[j]:
                             continue
-                        rho = guides[j](place, t, seen)
-                        q = q * rho[outcome.actions[j]].exp()
-                        if j == agent:
-                            prior = self.prior(agent, place, t)
-                            against = torch.stack([_number(prior[a]) for a in rho]).log()
-                        else:
-                            pi = others[j](place, t, seen)
-                            against = torch.stack([pi[a] for a in rho])
-                        mine = torch.stack(list(rho.values()))
-                        amount = amount - kl(_categorical(mine), _categorical(against))
+                        seen = {k: outcome.actions[k] for k in self.agents if k != j}
+                        q = q * guides[j](outcome.place, t, seen)[outcome.actions[j]].exp()
+                        amount = amount - cost(j, outcome.place, t, seen)
                     total = total + self.discount**t * q * amount
                     following[outcome.following] = following[outcome.following] + q
             law = following

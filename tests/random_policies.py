@@ -70,10 +70,11 @@ class Policies:
         known: dict[Any, dict[Action, Tensor]] = {}
 
         def log_policy(place: Any, t: int, seen: Seen) -> dict[Action, Tensor]:
+            t = t if len(logits) > 1 else 0
             key = (place, t, freeze(dict(seen)))
             if key not in known:
                 prior = self.brute.prior(agent, place, t)
-                row = logits[t if len(logits) > 1 else 0, self.rows[place]]
+                row = logits[t, self.rows[place]]
                 scores = [score(row, a, seen) + np.log(p) for a, p in prior.items()]
                 known[key] = dict(zip(prior, torch.stack(scores).log_softmax(0), strict=True))
             return known[key]

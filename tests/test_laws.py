@@ -63,7 +63,7 @@ def test_random_programs_have_every_feature(feature):
 
 
 @settings(max_examples=200, suppress_health_check=SLOW)
-@given(game=games(horizons=(1, 2, 3)), temperature=TEMPERATURES, seed=SEEDS)
+@given(game=games(outcomes=16, horizons=(1, 2, 3)), temperature=TEMPERATURES, seed=SEEDS)
 def test_markov_elbo_is_the_sum_over_all_plays(game, temperature, seed):
     """MarkovELBO = Σ q (log p − log q) = Eq. 3; values and gradients, both factorisations."""
     for conditional in (False, True):
@@ -79,12 +79,12 @@ def test_markov_elbo_is_the_sum_over_all_plays(game, temperature, seed):
 
 
 @settings(max_examples=60, suppress_health_check=SLOW)
-@given(game=games(outcomes=12, horizons=(None,)), temperature=TEMPERATURES, seed=SEEDS)
+@given(game=games(outcomes=8, horizons=(None,), states=3), temperature=TEMPERATURES, seed=SEEDS)
 def test_markov_elbo_of_an_endless_game_is_equation_3(game, temperature, seed):
-    """0.3^30 of the sum is left out: 2e-16."""
+    """0.3^25 of the sum is left out: 8e-14."""
     case = Case(game, seed, conditional=seed % 2 == 1)
     found = vsg.MarkovELBO().elbo(*case.pair(temperature))
-    wanted = case.brute.equation_3(case.agent, *case.functions, temperature, 30)
+    wanted = case.brute.equation_3(case.agent, *case.functions, temperature, 25)
     assert abs(found - wanted) <= tolerance(wanted)
     for one, other in zip(case.gradients(found), case.gradients(wanted), strict=True):
         assert (one - other).abs().max() <= tolerance(wanted)

@@ -19,6 +19,7 @@ from vsg_ppl.bellman import (
     divergence,
     evaluate,
     following,
+    precision,
 )
 from vsg_ppl.elbo import MarkovELBO, expected_elbo
 from vsg_ppl.errors import GameError
@@ -223,7 +224,7 @@ def respond(
         current = step.value(policy)
         policy, improved = step(current[:, 0, :, None], 0)
         change = (improved - current).abs().amax()
-        if not change > 1e-13 * (1 + current.abs().amax()):
+        if not change > precision(table) * (1 + current.abs().amax()):
             return policy, step.value(policy)
     raise GameError(
         f"the best response of '{table.agents[agent]}' did not settle within {max_steps} steps of "

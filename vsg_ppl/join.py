@@ -90,7 +90,7 @@ def join(
 def _acting(pieces: list[list[Piece]], agents: tuple[str, ...]) -> Tensor | None:
     """Who acts when, (H, N), unless all always do."""
     acts = torch.tensor([[agent in ps[0].said.log_priors for agent in agents] for ps in pieces])
-    return None if acts.all() else acts
+    return None if acts.all() else acts.to(pieces[0][0].rows.device)
 
 
 def _log(size: int) -> float:
