@@ -139,6 +139,9 @@ def test_too_few_steps_are_told():
     policy, value = respond(table, [torch.full((1, 1, 2, 2), 0.5)], 0)
     assert policy[0, 0, 0].tolist() == [0.0, 1.0]
     assert value[0, 0].tolist() == pytest.approx([90.0, 100.0])
+    small = vsg.from_arrays(1e-6 * rewards, torch.tensor([[stay, go], [go, go]]), discount=0.9)
+    policy, _ = respond(small, [torch.full((1, 1, 2, 2), 0.5)], 0)
+    assert policy[0, 0, 0].tolist() == [0.0, 1.0]
     with pytest.raises(GameError, match=r"did not settle within 1 steps.*Try: raise `max_steps`"):
         respond(table, [torch.full((1, 1, 2, 2), 0.5)], 0, max_steps=1)
 

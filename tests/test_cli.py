@@ -220,7 +220,7 @@ def test_what_does_not_converge_is_shown_all_the_same(run):
     assert answer.exit_code == 1
     assert "RockPaperScissors: not converged" in answer.stdout
     assert "ROCK" in answer.stdout
-    assert "raise --max-steps, raise --temperature" in answer.stdout
+    assert "raise --max-steps or --temperature" in answer.stdout
     assert answer.stderr == ""
     again = run("solve", "rock_paper_scissors", *options, "--json")
     assert again.exit_code == 1

@@ -293,6 +293,21 @@ def test_congestion_from_random_starts():
         assert solution.certificate.nash_gap <= 1e-3
 
 
+@pytest.mark.parametrize("step", ["adaptive", "monotone", 1.0, 0.5])
+def test_a_pure_start_can_be_left(step):
+    """Although Eq. 4 multiplies, and 0 times anything is 0."""
+    silent = torch.tensor([[1.0, 0.0]])
+    start = {"row": silent, "col": silent}
+    game = models.PrisonersDilemma()
+    solution = vsg.nash(game, temperature=1.0, step=step, initial=start)
+    expected = vsg.nash(game, temperature=1.0)
+    assert solution.solved
+    for agent in start:
+        torch.testing.assert_close(
+            solution.policies[agent], expected.policies[agent], rtol=0, atol=1e-8
+        )
+
+
 def test_from_where_one_starts():
     """At a fixed low temperature the start decides; both ends are equilibria of chicken."""
     ends = []
@@ -475,6 +490,8 @@ def test_a_progress_bar_changes_nothing(capsys):
         ({"temperature": []}, "must be positive"),
         ({"factorisation": "joint"}, "one of marginal, conditional"),
         ({"entropy": "all"}, "one of own, joint, none"),
+        ({"temperature": [0.1, 1.0]}, "do not fall"),
+        ({"step": "monotone", "factorisation": "conditional"}, "no monotone steps"),
         ({"step": "fast"}, "adaptive, monotone, safe, or a number"),
         ({"step": 0.0}, r"lies in \(0, 1\]"),
         ({"step": 1.5}, r"lies in \(0, 1\]"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vsg_ppl.certificate import Certificate, certify_tables
 from vsg_ppl.conditional import Conditional
+from vsg_ppl.elbo import total_weight
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
 from vsg_ppl.progress import Progress, no_progress, progress_bar
@@ -21,6 +23,9 @@ from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
 from vsg_ppl.theory import safe_step
 from vsg_ppl.vpg import PATIENCE, Entropy, Stage, natural_step, residual, soft_scores, soft_values
+
+LEAST = -700.0
+"""log π below which steps of Eq. 4, which multiply, would never bring an action back."""
 
 PATIENT_STAGES = 2
 """Temperatures in a row that may fail before annealing towards a target gap is given up."""
@@ -142,9 +147,9 @@ class _Run:
         self.best: tuple[float, list[Tensor], Certificate, float] | None = None
 
     def start(self, policies: list[Tensor]) -> None:
-        """Start from these probabilities."""
+        """Start from these probabilities; zeros become so small that steps can still leave them."""
         self.logs = [
-            policy.log().expand_as(log).clone()
+            torch.where(log > -torch.inf, policy.log().clamp_min(LEAST), log)
             for policy, log in zip(policies, self.logs, strict=True)
         ]
 
@@ -298,7 +303,10 @@ class _Run:
 
     def _rises(self, moved: list[Tensor], temperature: float) -> bool:
         change = potential_change(self.table, self.logs, moved, temperature, self.entropy)
-        return bool((change >= -1e-14 * (1 + change.abs())).all())
+        # it is a difference of values, and no more exact than they are
+        steps = total_weight(self.table.discount, self.table.horizon)
+        size = max(float(reward.abs().amax()) for reward in self.table.rewards)
+        return bool((change >= -1e-14 * (1 + steps * size)).all())
 
     def _record(self, temperature: float, off: Tensor, values: Tensor) -> None:
         elbo = (self.table.initial[..., None] * values[:, 0]).sum(1)
@@ -386,6 +394,8 @@ def _schedule(temperature: float | Annealing | Sequence[float] | None) -> Anneal
     )
     if not stages or not all(stage > 0 for stage in stages):
         raise GameError(f"the temperature is {temperature}; it must be positive")
+    if any(after > before for before, after in pairwise(stages)):
+        raise GameError(f"the temperatures {temperature} do not fall")
     return stages
 
 
@@ -399,6 +409,8 @@ def _check(table: Table, factorisation: str, entropy: str, step: Step, max_steps
     if isinstance(step, str):
         if step not in ("adaptive", "monotone", "safe"):
             raise GameError(f"step '{step}'", hint="adaptive, monotone, safe, or a number.")
+        if step == "monotone" and factorisation == "conditional":
+            raise GameError("conditional policies have no monotone steps", hint="step=0.5, say.")
     elif not 0 < step <= 1:
         raise GameError(f"the step β is {step}; it lies in (0, 1]")
     if max_steps < 1:
