@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -664,12 +665,13 @@ def test_process_bad_input_without_a_traceback(changed):
 
 def test_process_stopped_while_it_sets_up(file):
     """Ctrl-C once the game's program is known to run."""
-    waiting = "        import time; print('ready', flush=True); time.sleep(600)\n"
+    waiting = "        import time; print('ready', flush=True); time.sleep(60)\n"
     path = file(GAME.replace("        a = vsg", waiting + "        a = vsg"))
     command = [sys.executable, "-m", "vsg_ppl.cli", "solve", path]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    # run in the background, the tests ignore Ctrl-C, and would hand that on
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as running:
         assert running.stdout.readline() == "ready\n"
         running.send_signal(signal.SIGINT)
         out, errors = running.communicate()

@@ -272,7 +272,6 @@ class _Recursion(torch.autograd.Function):
         return values
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         matrices, values = ctx.saved_tensors
         adjoint: Tensor = _Recursion.apply(  # type: ignore[no-untyped-call]
@@ -299,6 +298,7 @@ class _SparseSolve(torch.autograd.Function):
         return solution
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, columns, solution = ctx.saved_tensors
         adjoint = _iterate(ctx.matrix.T.tocsr(), grad).to(grad)
