@@ -10,13 +10,16 @@
 from vsg_ppl.agent import AgentGuide, AgentModel, agent_guide, agent_model
 from vsg_ppl.best_response import BestResponse, best_response
 from vsg_ppl.certificate import Certificate, certify
+from vsg_ppl.crowd import Crowd
 from vsg_ppl.decentralised import nash_decentralised
 from vsg_ppl.draw import draw_graph
 from vsg_ppl.elbo import MarkovELBO
 from vsg_ppl.errors import GameError
+from vsg_ppl.facing import facing
 from vsg_ppl.game import Game, act, optimality, signal
 from vsg_ppl.graph import dependency_graph, figure1
 from vsg_ppl.logit_path import logit_path
+from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
 from vsg_ppl.nash import nash
 from vsg_ppl.schedule import Annealing
 from vsg_ppl.solution import Solution
@@ -30,9 +33,11 @@ __all__ = [
     "Annealing",
     "BestResponse",
     "Certificate",
+    "Crowd",
     "Game",
     "GameError",
     "MarkovELBO",
+    "MeanFieldTable",
     "Solution",
     "Table",
     "act",
@@ -42,9 +47,11 @@ __all__ = [
     "certify",
     "dependency_graph",
     "draw_graph",
+    "facing",
     "figure1",
     "from_arrays",
     "logit_path",
+    "mean_field_table",
     "nash",
     "nash_decentralised",
     "optimality",

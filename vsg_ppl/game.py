@@ -28,7 +28,8 @@ class Game(Protocol):
 
     Two more attributes are read where they exist, and at least one must: ``discount`` (γ in [0, 1),
     default 1) and ``horizon`` (the number of decisions, T + 1 in the paper; ``None`` is infinite).
-    The step may also take the time, as an argument named ``t``.
+    The step may also take the time, as an argument named ``t``: a number, or a tensor of the shape
+    of the state's parts. A mean-field game's step also takes the ``crowd`` (see `Crowd`).
 
     >>> import pyro.distributions as dist, torch, vsg_ppl as vsg
     >>> class Coordination:
@@ -222,7 +223,7 @@ class Limited:
 
 
 def call(program: Callable[..., Any], state: Any, **extras: Any) -> Any:
-    """Run ``program(state)`` with those of the extras (``t``, ``seen``) that it names."""
+    """Run ``program(state)`` with those of the extras (``t``, ``seen``, ...) that it names."""
     accepted = _parameters(_function(program))
     return program(state, **{key: extras[key] for key in extras if key in accepted})
 
@@ -230,6 +231,11 @@ def call(program: Callable[..., Any], state: Any, **extras: Any) -> Any:
 def takes(program: Callable[..., Any], name: str) -> bool:
     """Whether a program has a parameter of this name."""
     return name in _parameters(_function(program))
+
+
+def is_mean_field(game: Game) -> bool:
+    """Whether a game is of the mean-field kind: its step takes the ``crowd``."""
+    return takes(game.step, "crowd")
 
 
 def _sample(name: str, law: Any, part: Act | Optimality | Signal, **given: Any) -> Tensor:

@@ -40,12 +40,18 @@ class Layout:
         tables: the enumeration handler after the run; dimension −1 was the states'.
         agents: names in the table's order.
         states: the labels of the n states, for error messages.
+        check: whether to look for rewards that are not finite.
     """
 
     def __init__(
-        self, tables: EnumerateMessenger, agents: tuple[str, ...], states: Sequence[Any]
+        self,
+        tables: EnumerateMessenger,
+        agents: tuple[str, ...],
+        states: Sequence[Any],
+        *,
+        check: bool = True,
     ) -> None:
-        self.tables, self.agents, self.states = tables, agents, states
+        self.tables, self.agents, self.states, self.check = tables, agents, states, check
         self.n = len(states)
         sites = list(tables.sites.values())
         self.signals = [site for site in sites if isinstance(site.role, Signal)]
@@ -155,7 +161,7 @@ class Layout:
         total = torch.zeros((1,) * (2 + len(self.agents)), dtype=torch.float64)
         for name, reward in self.tables.rewards.get(agent, []):
             placed = self.place(reward.double(), f"the reward of '{agent}' at site '{name}'")
-            if not torch.isfinite(placed).all():
+            if self.check and not torch.isfinite(placed).all():
                 at = (~torch.isfinite(placed)).nonzero()[0].tolist()
                 raise GameError(
                     f"the reward of '{agent}' is {placed[tuple(at)]:g} {self._words(placed, at)}",

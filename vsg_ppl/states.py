@@ -100,28 +100,32 @@ class States(Sequence[Any]):
 
     def index(self, state: Any) -> Tensor:  # type: ignore[override]
         """Numbers of states; leaves broadcast. Raises `GameError` for a state not in the table."""
-        if not same_structure(self.like, state):
-            raise GameError(
-                f"a state of structure {describe(state)} was given; this game's states are "
-                f"{describe(self.like)}"
-            )
-        parts = leaves(state)
-        if not parts:
-            return torch.tensor(0)
-        inside = torch.tensor(True, device=parts[0].device)
-        kept = []
-        for part, low, span in zip(parts, self.codec.low, self.codec.span, strict=True):
-            inside = inside & (part >= low) & (part < low + span)
-            kept.append(part.clamp(low, low + span - 1))
-        found = self.find(self.codec.encode(kept))
-        if not bool((inside & (found >= 0)).all()):
-            bad = torch.broadcast_tensors(*parts, inside & (found >= 0))
+        found = self.locate(state)
+        if not bool((found >= 0).all()):
+            bad = torch.broadcast_tensors(*leaves(state), found >= 0)
             row = [int(part[~bad[-1]].reshape(-1)[0]) for part in bad[:-1]]
             raise GameError(
                 f"the state {rebuild(self.like, row)} is not one of the {len(self):,} states "
                 "reachable from the initial one"
             )
         return found
+
+    def locate(self, state: Any) -> Tensor:
+        """Numbers of states, −1 for those not in the table; leaves broadcast."""
+        if not same_structure(self.like, state):
+            raise GameError(
+                f"a state of structure {describe(state)} was given; this game's states are "
+                f"{describe(self.like)}"
+            )
+        parts = [part.to(self.values.device) for part in leaves(state)]
+        if not parts:
+            return torch.zeros((), dtype=torch.long, device=self.values.device)
+        inside = torch.tensor(True, device=self.values.device)
+        kept = []
+        for part, low, span in zip(parts, self.codec.low, self.codec.span, strict=True):
+            inside = inside & (part >= low) & (part < low + span)
+            kept.append(part.clamp(low, low + span - 1))
+        return torch.where(inside, self.find(self.codec.encode(kept)), -1)
 
     @cached_property
     def find(self) -> Finder:

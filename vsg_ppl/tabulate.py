@@ -20,7 +20,8 @@ from torch import Tensor
 
 from vsg_ppl import structure
 from vsg_ppl.errors import GameError, telling
-from vsg_ppl.game import Game, agents, call, discount, horizon, takes, title
+from vsg_ppl.facing import Facing
+from vsg_ppl.game import Game, agents, call, discount, horizon, is_mean_field, takes, title
 from vsg_ppl.handlers.enumerate import enumerate_sites
 from vsg_ppl.join import Piece, join
 from vsg_ppl.layout import Layout, Outcomes
@@ -55,14 +56,22 @@ def tabulate(game: Game, *, device: str | None = None, max_bytes: float | None =
     >>> table.agents, list(table.states), table.sizes
     (('row', 'col'), [0, 1], (2, 2))
     """
-    budget = 0.75 * _memory() if max_bytes is None else float(max_bytes)
-    table = _Exploration(game, budget).table()
+    if isinstance(game, Facing):
+        return game.table()
+    if hasattr(game, "step") and is_mean_field(game):
+        raise GameError(
+            f"{title(game)} is a mean-field game: its table depends on the crowd",
+            hint="mean_field_table(game), or facing(game, crowd) for the game of one agent against "
+            "a given crowd.",
+        )
+    budget = allowance(max_bytes)
+    table = Exploration(game, budget).table()
     # the program runs where its own constants are; only the finished table moves
     return table if device is None else table.to(device)
 
 
 @dataclass
-class _Round:
+class Round:
     """One run of the step over a set of states; codes are those of the exploration's codec."""
 
     rows: Tensor  # (n,)
@@ -71,8 +80,8 @@ class _Round:
     probabilities: Tensor  # (n|1, Ω|1, A_1|1, ..., A_N|1, K)
 
 
-class _Exploration:
-    """Finds the states round by round. ``codec`` numbers their parts and widens as they spread."""
+class Exploration:
+    """Finds a game's states round by round. ``codec`` numbers their parts and widens as they spread."""
 
     def __init__(self, game: Game, budget: float) -> None:
         self.game, self.budget = game, budget
@@ -83,12 +92,13 @@ class _Exploration:
                 f"the step of {title(game)} takes the time, and the game has no horizon",
                 hint="give it a horizon, or put the time, modulo its period, into the state.",
             )
-        self.rounds: list[list[_Round]] = []  # by time; one list where the step takes no time
+        self.rounds: list[list[Round]] = []  # by time; one list where the step takes no time
         self.known = torch.empty(0, dtype=torch.long)
 
     def table(self) -> Table:
+        """The table of all that is found."""
         self.like, rows, law = self._initial()
-        self.codec = _codec(rows)
+        self.codec = codec_of(rows)
         self.known = self.codec.encode(list(rows.unbind(1))).expand(len(rows))
         layer = rows
         for t in count() if self.horizon is None else range(self.horizon):
@@ -98,7 +108,7 @@ class _Exploration:
             self.rounds[-1] += made
             if self.horizon is not None and t == self.horizon - 1:
                 break  # what the last step returns is not used
-            found = torch.cat([self.codec.distinct(_possible(part)) for part in made]).unique()
+            found = torch.cat([self.codec.distinct(possible(part)) for part in made]).unique()
             new = found[~torch.isin(found, self.known)]
             self.known = torch.cat([self.known, new])
             layer = self.codec.decode(found if self.timed else new)
@@ -147,7 +157,7 @@ class _Exploration:
         rows, law = rows[law > 0], law[law > 0]
         return structure.rebuild(like, [0] * rows.shape[1]), rows, law
 
-    def _rounds(self, layer: Tensor, t: int) -> list[_Round]:
+    def _rounds(self, layer: Tensor, t: int) -> list[Round]:
         """The step over these states, given by their parts, in pieces of bounded size."""
         first = self._run(layer[:1], t)  # tells how many outcomes a state has
         self.each = prod(np.broadcast_shapes(first.codes.shape, first.probabilities.shape))
@@ -164,11 +174,11 @@ class _Exploration:
             return [first]
         return [self._run(part, t) for part in layer.split(max(1, CHUNK // self.each))]
 
-    def _run(self, layer: Tensor, t: int) -> _Round:
+    def _run(self, layer: Tensor, t: int, crowd: Any = None) -> Round:
         state = structure.rebuild(self.like, list(layer.unbind(-1)))
         limit = self.budget / 64 / len(layer)
         with telling(f"`step` of {title(self.game)}"), enumerate_sites(1, limit) as tables:
-            following = call(self.game.step, state, t=t)
+            following = call(self.game.step, state, t=t, crowd=crowd)
             if self.horizon == 1:
                 following = state  # what the last step returns is not used
             if not structure.same_structure(self.like, following):
@@ -184,7 +194,7 @@ class _Exploration:
         self._widen(parts)
         codes, probabilities = layout.next(self.codec.encode(parts))
         rows = self.codec.encode(list(layer.unbind(1))).expand(len(layer))
-        return _Round(rows, said, codes, probabilities)
+        return Round(rows, said, codes, probabilities)
 
     def _check_optimality(self, rewards: dict[str, Any]) -> None:
         for agent, paid in rewards.items():
@@ -281,7 +291,7 @@ class _Labels(Sequence[Any]):
         return structure.rebuild(self.like, self.rows[k].tolist())
 
 
-def _possible(made: _Round) -> Tensor:
+def possible(made: Round) -> Tensor:
     """Codes of the next states that have positive probability."""
     possible = made.probabilities > 0
     for agent, logs in made.said.log_priors.items():
@@ -296,7 +306,7 @@ def _possible(made: _Round) -> Tensor:
     return made.codes.expand(full)[possible.expand(full)]
 
 
-def _codec(rows: Tensor) -> Codec:
+def codec_of(rows: Tensor) -> Codec:
     """The tightest codec of these rows."""
     low = rows.amin(0).tolist()
     return Codec(low, [b - a + 1 for a, b in zip(low, rows.amax(0).tolist(), strict=True)])
@@ -304,6 +314,11 @@ def _codec(rows: Tensor) -> Codec:
 
 def _recode(codes: Tensor, old: Codec, new: Codec) -> Tensor:
     return new.encode(list(old.decode(codes).unbind(-1))).expand(codes.shape)
+
+
+def allowance(max_bytes: float | None) -> float:
+    """Bytes that a table may take: as given, or three quarters of the machine's memory."""
+    return 0.75 * _memory() if max_bytes is None else float(max_bytes)
 
 
 def _memory() -> float:

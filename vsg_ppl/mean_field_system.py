@@ -1,0 +1,467 @@
+"""The equations of a mean-field equilibrium, all times at once, and their derivative.
+
+The unknowns at time t are the policy π_t, the values V_t and the crowd's law μ_t over states. The
+crowd enters rewards and kernel as L = μπ, so every equation reads two neighbouring times at most,
+and Newton's matrix is sparse:
+
+    policy      τ log(π/u) + V − Q = 0, or the smoothed complementarity 0 ≤ π ⟂ V − Q ≥ 0
+    values      Σ_a π(a|s) = 1
+    crowd       μ_{t+1} = Σ P(·|s, a, L_t) L_t(s, a), μ_0 given
+
+Substituting the crowd's flow instead (the policy as the only unknown) makes one long composition
+of all times, whose folds are many more and whose matrix is full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+import scipy.sparse.linalg
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vsg_ppl.crowd_flow import ahead, backup, flow
+from vsg_ppl.mean_field_table import Kernel, MeanFieldTable
+
+Array = NDArray[np.float64]
+
+FULL = 256
+"""States times actions up to which the crowd's influence is taken as a full matrix."""
+
+COPIES = 1 << 21
+"""Entries of the kernel, over all copies, up to which one pass may differentiate."""
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """What stands for optimality: a temperature, or a smoothing of the complementarity.
+
+    Attributes:
+        temperature: τ > 0 of the soft equilibrium; ``None`` for the complementarity.
+        width: ε: the smoothed equations say π (V − Q) = ε; 0 is the equilibrium itself.
+    """
+
+    temperature: float | None = None
+    width: float = 0.0
+
+
+@dataclass
+class Point:
+    """A guess: the policy, or its logarithm in the soft equations; values; the crowd's law."""
+
+    policy: Tensor  # (H, S, A)
+    values: Tensor  # (H, S)
+    law: Tensor  # (H, S)
+
+
+class System:
+    """The equations of a table, at any smoothing.
+
+    Args:
+        table: the game.
+        log_prior: log π̄ of the soft equations, (H|1, S, A); the game's prior by default.
+    """
+
+    def __init__(self, table: MeanFieldTable, log_prior: Tensor | None = None) -> None:
+        self.table = table
+        self.h, self.n, self.a = table.times, len(table.states), table.actions.size
+        self.block = self.n * (self.a + 2)
+        self.size = self.h * self.block
+        prior = table.log_prior if log_prior is None else log_prior
+        self.log_prior = prior.expand(self.h, self.n, self.a)
+        self.free = self.log_prior > -torch.inf
+        self.full = self.n * self.a <= FULL
+        self.weights = torch.ones(self.h, dtype=torch.float64)
+        if table.horizon is not None:
+            self.weights[-1] = 0.0  # nothing follows
+        self._pattern: tuple[Any, ...] | None = None
+
+    def local(self) -> bool:
+        """Whether rewards read the crowd of the own state only, so that the matrix is sparse."""
+        if self.full:
+            return True
+        if self.table.moving:
+            return False
+        joint = self.table._random(0)
+        with torch.enable_grad():
+            x = joint.clone().requires_grad_()
+            rewards = self.table.kernel(x).rewards
+            if not rewards.requires_grad:
+                return True
+            generator = torch.Generator().manual_seed(0)
+            u = torch.rand(rewards.shape, generator=generator, dtype=torch.float64)
+            (true,) = torch.autograd.grad(rewards, x, u)
+        slopes = self._slopes(joint, torch.zeros(self.h, self.n, dtype=torch.float64))[0]
+        guess = (u[..., None] * slopes).sum(2)
+        return torch.allclose(true, guess, rtol=1e-9, atol=1e-9 * float(true.abs().max()))
+
+    # --- Points and vectors ---
+
+    def pack(self, point: Point) -> Array:
+        """A point as one vector, time by time."""
+        parts = [point.policy.reshape(self.h, -1), point.values, point.law]
+        return torch.cat(parts, 1).reshape(-1).numpy().copy()
+
+    def unpack(self, x: Array) -> Point:
+        """The point of a vector."""
+        rows = torch.from_numpy(x).reshape(self.h, self.block)
+        k = self.n * self.a
+        policy = rows[:, :k].reshape(self.h, self.n, self.a)
+        return Point(policy, rows[:, k : k + self.n], rows[:, k + self.n :])
+
+    def point(self, policy: Tensor, smooth: Smooth) -> Array:
+        """The vector of a policy (H, S, A), with the crowd it makes and best responses' values."""
+        joint = flow(self.table, policy)
+        kernel = self._weighted(joint)
+        _, _, values = backup(self.table, kernel, smooth.temperature or 0.0, self.log_prior)
+        if smooth.temperature is not None:
+            policy = torch.where(self.free, policy.clamp_min(1e-300).log(), -torch.inf)
+            policy = policy.nan_to_num(neginf=0.0)
+        return self.pack(Point(policy, values, joint.sum(-1)))
+
+    def policy(self, x: Array, smooth: Smooth) -> Tensor:
+        """The policy (H, S, A) of a vector, on the simplex."""
+        rows = self.unpack(x).policy
+        if smooth.temperature is not None:
+            return torch.where(self.free, rows, -torch.inf).softmax(-1)
+        rows = torch.where(self.free, rows.clamp_min(0.0), 0.0)
+        total = rows.sum(-1, keepdim=True)
+        even = self.log_prior.exp()
+        return torch.where(total > 1e-12, rows / total.clamp_min(1e-12), even)
+
+    # --- Equations ---
+
+    def equations(self, x: Array, smooth: Smooth) -> Array:
+        """How far a vector is from solving them, (n,)."""
+        point = self.unpack(x)
+        pi = self._executed(point, smooth)
+        joint = point.law[..., None] * pi
+        kernel = self.table.kernel(joint)
+        return self._errors(point, pi, joint, kernel, smooth).numpy()
+
+    def linearised(self, x: Array, smooth: Smooth) -> tuple[Array, sparse.csc_array]:
+        """The equations' errors at a vector, and their derivative."""
+        point = self.unpack(x)
+        pi = self._executed(point, smooth)
+        joint = point.law[..., None] * pi
+        kernel = self.table.kernel(joint)
+        errors = self._errors(point, pi, joint, kernel, smooth).numpy()
+        by_policy, by_gap, change = self._optimality(point, pi, kernel, smooth)[1:]
+        slopes = self._slopes(joint, self._following(point.values))
+        assemble = self._dense_matrix if self.full else self._sparse_matrix
+        return errors, assemble(point.law, pi, joint, kernel, slopes, by_policy, by_gap, change)
+
+    def by_weight(self, x: Array, smooth: Smooth, rates: Tensor) -> Array:
+        """The derivative by a parameter on which the weight of the future depends at these rates,
+        (H,).
+        """
+        point = self.unpack(x)
+        pi = self._executed(point, smooth)
+        kernel = self.table.kernel(point.law[..., None] * pi)
+        by_gap = self._optimality(point, pi, kernel, smooth)[2]
+        values = torch.cat([point.values[1:], torch.zeros_like(point.values[:1])])
+        future = self.table.discount * ahead(kernel, values)
+        out = torch.zeros(self.h, self.block, dtype=torch.float64)
+        slope = -by_gap * rates[:, None, None] * future.expand_as(by_gap)
+        out[:, : self.n * self.a] = slope.reshape(self.h, -1)
+        return out.reshape(-1).numpy()
+
+    def inside(self, x: Array, move: Array) -> float:
+        """The largest step, at most 1, after which no share of the crowd is negative."""
+        law = self.unpack(x).law
+        step = self.unpack(move).law
+        falls = (step < 0) & (law > 1e-12)
+        if not bool(falls.any()):
+            return 1.0
+        return min(1.0, 0.995 * float((-law[falls] / step[falls]).min()))
+
+    def mended(self, x: Array) -> Array:
+        """The vector with shares that are not negative."""
+        point = self.unpack(x)
+        return self.pack(Point(point.policy, point.values, point.law.clamp_min(0.0)))
+
+    def _executed(self, point: Point, smooth: Smooth) -> Tensor:
+        if smooth.temperature is not None:
+            return torch.where(self.free, point.policy.clamp_max(1.0).exp(), 0.0)
+        return torch.where(self.free, point.policy, 0.0)
+
+    def _following(self, values: Tensor) -> Tensor:
+        """V at the next time, weighted, (H, S)."""
+        if self.table.horizon is None:
+            return values
+        after = torch.cat([values[1:], torch.zeros_like(values[:1])])
+        return self.weights[:, None] * after
+
+    def _weighted(self, joint: Tensor) -> Kernel:
+        """The kernel, its law scaled by how much the future counts."""
+        kernel = self.table.kernel(joint)
+        if bool((self.weights[:-1] == 1).all()):
+            return kernel
+        law = kernel.probabilities * self.weights.reshape(-1, 1, 1, 1)
+        return Kernel(kernel.rewards, kernel.successors, law)
+
+    def _errors(
+        self, point: Point, pi: Tensor, joint: Tensor, kernel: Kernel, smooth: Smooth
+    ) -> Tensor:
+        out = torch.empty(self.h, self.block, dtype=torch.float64)
+        k = self.n * self.a
+        out[:, :k] = self._optimality(point, pi, kernel, smooth)[0].reshape(self.h, -1)
+        out[:, k : k + self.n] = pi.sum(-1) - 1
+        moved = self._moved(joint, kernel)
+        if self.table.horizon is None:
+            # the flow's equations add up to nothing; that all shares add up to one fills the gap
+            more = (point.law.sum() - 1) * self.table.initial
+            out[:, k + self.n :] = point.law - moved + more
+        else:
+            out[0, k + self.n :] = point.law[0] - self.table.initial
+            out[1:, k + self.n :] = point.law[1:] - moved[:-1]
+        return out.reshape(-1)
+
+    def _optimality(
+        self, point: Point, pi: Tensor, kernel: Kernel, smooth: Smooth
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The policy's equations, their slopes by the unknown and by V − Q, and dπ by the unknown;
+        all (H, S, A).
+        """
+        q = kernel.rewards + self.table.discount * ahead(kernel, self._following(point.values))
+        lack = point.values[..., None] - q
+        one, none = torch.ones_like(lack), torch.zeros_like(lack)
+        if smooth.temperature is not None:
+            tau = smooth.temperature
+            prior = torch.where(self.free, self.log_prior, 0.0)
+            error, by_policy, by_gap = tau * (point.policy - prior) + lack, tau * one, one
+            change = pi
+        else:
+            root = (pi**2 + lack**2 + 2 * smooth.width).sqrt().clamp_min(1e-150)
+            error = pi + lack - root
+            by_policy, by_gap = 1 - pi / root, 1 - lack / root
+            change = one
+        return (
+            torch.where(self.free, error, point.policy),
+            torch.where(self.free, by_policy, one),
+            torch.where(self.free, by_gap, none),
+            torch.where(self.free, change, none),
+        )
+
+    def _moved(self, joint: Tensor, kernel: Kernel) -> Tensor:
+        """Where the crowd of each time is at the next, (H, S)."""
+        h, n = joint.shape[:2]
+        mass = joint[..., None] * kernel.probabilities
+        start = n * torch.arange(h).reshape(-1, 1, 1, 1)
+        numbers = (kernel.successors + start).expand(mass.shape)
+        moved = mass.new_zeros(h * n).index_add(0, numbers.reshape(-1), mass.reshape(-1))
+        return moved.reshape(h, n)
+
+    # --- Derivatives ---
+
+    def _slopes(self, joint: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """How Q and the crowd's move change with the crowd's law, V being fixed.
+
+        Full: ∂Q(s,a)/∂L(s',a'), (H, S·A, S·A), and ∂μ⁺(s')/∂L(s,a), (H, S, S·A). Else only within
+        a state, (H, S, A, A), and the second is the kernel.
+        """
+        size = self.n * self.a
+        if not self.full:
+            rows = torch.eye(self.a, dtype=torch.float64)[:, None, None].expand(
+                -1, self.h, self.n, -1
+            )
+            by_q = self._pulled(joint, values, rows, None)  # (A, H, S, A')
+            return by_q.permute(1, 2, 0, 3), torch.empty(0)
+        eye = torch.eye(size, dtype=torch.float64).reshape(size, 1, self.n, self.a)
+        by_q = self._pulled(joint, values, eye.expand(-1, self.h, -1, -1), None)
+        ends = torch.eye(self.n, dtype=torch.float64)[:, None].expand(-1, self.h, -1)
+        by_move = self._pulled(joint, values, None, ends)
+        return (
+            by_q.reshape(size, self.h, size).transpose(0, 1),
+            by_move.reshape(self.n, self.h, size).transpose(0, 1),
+        )
+
+    def _pulled(
+        self, joint: Tensor, values: Tensor, by_q: Tensor | None, by_move: Tensor | None
+    ) -> Tensor:
+        """Gradients by L of m combinations of Q (m, H, S, A) or of the crowd's move (m, H, S).
+
+        Every combination gets a copy of the times, and one backward pass serves all copies.
+        """
+        want = by_q if by_q is not None else by_move
+        assert want is not None
+        m = len(want)
+        # a kernel that no crowd moves has known slopes, and needs no pass
+        if by_move is not None and not self.table.moving:
+            numbers, law = self.table.fixed
+            picked = want.expand(m, self.h, self.n)
+            found = torch.stack(
+                [
+                    picked[:, t][:, numbers[t if len(numbers) > 1 else 0]]
+                    .mul(law[t if len(law) > 1 else 0])
+                    .sum(-1)
+                    for t in range(self.h)
+                ],
+                1,
+            )
+            return found.expand(m, self.h, self.n, self.a)
+        each = self.h * self.n * self.a * 8
+        most = max(1, COPIES // each)
+        parts = []
+        for few in want.split(most):
+            k = len(few)
+            with torch.enable_grad():
+                x = joint.detach().repeat(k, 1, 1).requires_grad_()
+                kernel = self.table.kernel(x, tuple(range(self.h)) * k)
+                if by_q is not None:
+                    future = values.repeat(k, 1)
+                    law = kernel.probabilities
+                    q = kernel.rewards
+                    if law.requires_grad:
+                        q = q + self.table.discount * ahead(kernel, future)
+                    total = (q * few.reshape(q.shape)).sum()
+                else:
+                    total = (self._moved(x, kernel) * few.reshape(k * self.h, self.n)).sum()
+                if not total.requires_grad:
+                    parts.append(x.new_zeros(k, self.h, self.n, self.a))
+                    continue
+                (slope,) = torch.autograd.grad(total, x)
+            parts.append(slope.reshape(k, self.h, self.n, self.a))
+        return torch.cat(parts)
+
+    def _arrows(self, kernel: Kernel) -> Tensor:
+        """P(s'|s, a) as a full tensor, (H, S·A, S)."""
+        shape = (
+            self.h,
+            self.n,
+            self.a,
+            max(kernel.successors.shape[3], kernel.probabilities.shape[3]),
+        )
+        law, numbers = kernel.probabilities.expand(shape), kernel.successors.expand(shape)
+        full = torch.zeros(*shape[:3], self.n, dtype=torch.float64)
+        return full.scatter_add(-1, numbers, law).reshape(self.h, -1, self.n)
+
+    def _dense_matrix(
+        self,
+        law: Tensor,
+        pi: Tensor,
+        joint: Tensor,
+        kernel: Kernel,
+        slopes: tuple[Tensor, Tensor],
+        by_policy: Tensor,
+        by_gap: Tensor,
+        change: Tensor,
+    ) -> sparse.csc_array:
+        """Newton's matrix from full blocks: the own time, the next values, the last crowd."""
+        h, n, k, b = self.h, self.n, self.n * self.a, self.block
+        by_q, by_move = slopes
+        stationary = self.table.horizon is None
+        # L = μ π: what a change of the unknown policy, or of the law, changes in it
+        by_unknown = (law[..., None] * change).reshape(h, 1, k)
+        spread = torch.zeros(h, k, n, dtype=torch.float64)
+        states = torch.arange(n).repeat_interleave(self.a)
+        spread[:, torch.arange(k), states] = pi.reshape(h, k)
+        own = torch.zeros(h, b, b, dtype=torch.float64)
+        gap = by_gap.reshape(h, k, 1)
+        own[:, :k, :k] = -gap * by_q * by_unknown
+        own[:, torch.arange(k), torch.arange(k)] += by_policy.reshape(h, k)
+        own[:, torch.arange(k), k + states] = by_gap.reshape(h, k)
+        own[:, :k, k + n :] = -gap * (by_q @ spread)
+        own[:, k + states, torch.arange(k)] = change.reshape(h, k)
+        own[:, k + n + torch.arange(n), k + n + torch.arange(n)] = 1.0
+        future = -self.table.discount * gap * self.weights[:, None, None] * self._arrows(kernel)
+        past = torch.cat([-by_move * by_unknown, -(by_move @ spread)], 2)  # (h, n, k + n)
+        if stationary:
+            own[:, :k, k : k + n] += future
+            own[:, k + n :, :k] += past[..., :k]
+            own[:, k + n :, k + n :] += past[..., k:] + self.table.initial[None, :, None]
+            return sparse.csc_array(own[0].numpy())
+        if self._pattern is None:
+            self._pattern = self._places()
+        rows, order, columns, size = self._pattern
+        data = torch.cat([own.reshape(-1), future[:-1].reshape(-1), past[:-1].reshape(-1)])
+        matrix = sparse.csc_array(
+            (data.numpy()[order], rows, columns), shape=(size, size), copy=False
+        )
+        return matrix
+
+    def _places(self) -> tuple[Any, ...]:
+        """Rows, order and column starts of the entries of the block matrix, in compressed form."""
+        h, n, k, b = self.h, self.n, self.n * self.a, self.block
+
+        def block(down: Any, across: Any, times: int, shift: int, side: int) -> tuple[Any, Any]:
+            t = np.arange(times)[:, None, None]
+            rows = (t + shift) * b + down[None, :, None] + 0 * across[None, None, :]
+            columns = (t + side) * b + across[None, None, :] + 0 * down[None, :, None]
+            return rows.reshape(-1), columns.reshape(-1)
+
+        everything, acts = np.arange(b), np.arange(k)
+        values, laws = k + np.arange(n), k + n + np.arange(n)
+        parts = [
+            block(everything, everything, h, 0, 0),
+            block(acts, values, h - 1, 0, 1),
+            block(laws, np.concatenate([acts, laws]), h - 1, 1, 0),
+        ]
+        rows = np.concatenate([part[0] for part in parts])
+        columns = np.concatenate([part[1] for part in parts])
+        order = np.lexsort((rows, columns))
+        starts = np.searchsorted(columns[order], np.arange(h * b + 1))
+        return rows[order].astype(np.int32), order, starts.astype(np.int32), h * b
+
+    def _sparse_matrix(
+        self,
+        law: Tensor,
+        pi: Tensor,
+        joint: Tensor,
+        kernel: Kernel,
+        slopes: tuple[Tensor, Tensor],
+        by_policy: Tensor,
+        by_gap: Tensor,
+        change: Tensor,
+    ) -> sparse.csc_array:
+        """Newton's matrix where rewards read the crowd of the own state only."""
+        h, n, a, k, b = self.h, self.n, self.a, self.n * self.a, self.block
+        by_q = slopes[0]  # (h, n, a, a')
+        t = torch.arange(h).reshape(-1, 1, 1)
+        s = torch.arange(n).reshape(1, -1, 1)
+        act = t * b + s * a + torch.arange(a)  # (h, n, a)
+        value = t * b + k + s  # (h, n, 1)
+        crowd = t * b + k + n + s
+        rows: list[Tensor] = []
+        columns: list[Tensor] = []
+        data: list[Tensor] = []
+
+        def put(down: Tensor, across: Tensor, entries: Tensor) -> None:
+            down, across, entries = torch.broadcast_tensors(down, across, entries)
+            rows.append(down.reshape(-1))
+            columns.append(across.reshape(-1))
+            data.append(entries.reshape(-1))
+
+        by_unknown = law[..., None] * change
+        put(act[..., None], act[:, :, None], -by_gap[..., None] * by_q * by_unknown[:, :, None])
+        put(act, act, by_policy)
+        put(act, value, by_gap)
+        put(act, crowd, -by_gap * (by_q * pi[:, :, None]).sum(-1))
+        put(value, act, change)
+        put(crowd, crowd, torch.ones(1, 1, 1, dtype=torch.float64))
+        shape = (h, n, a, max(kernel.successors.shape[3], kernel.probabilities.shape[3]))
+        p, numbers = kernel.probabilities.expand(shape), kernel.successors.expand(shape)
+        stationary = self.table.horizon is None
+        used = slice(None) if stationary else slice(None, h - 1)
+        after = (torch.arange(h) + (0 if stationary else 1)).reshape(-1, 1, 1, 1) * b + numbers
+        weight = -self.table.discount * self.weights.reshape(-1, 1, 1, 1)
+        put(act[used][..., None], (after + k)[used], (weight * by_gap[..., None] * p)[used])
+        put((after + k + n)[used], act[used][..., None], (-p * by_unknown[..., None])[used])
+        put((after + k + n)[used], crowd[used][..., None], (-p * pi[..., None])[used])
+        if stationary:
+            put(crowd, crowd.reshape(1, 1, -1), self.table.initial.reshape(1, -1, 1))
+        entries = (torch.cat(data).numpy(), (torch.cat(rows).numpy(), torch.cat(columns).numpy()))
+        return sparse.csc_array(sparse.coo_array(entries, shape=(self.size, self.size)))
+
+
+def solve(matrix: sparse.csc_array, right: Array) -> Array | None:
+    """The solution of a sparse system, or ``None`` where the matrix is singular."""
+    try:
+        found: Array = scipy.sparse.linalg.splu(matrix).solve(right)
+    except RuntimeError:
+        return None
+    return found if np.isfinite(found).all() else None

@@ -1,0 +1,514 @@
+"""A mean-field game as tensors: what its step pays and does, as functions of the crowd.
+
+The data's way: `mean_field_table` finds the states by running the step amid several crowds;
+`MeanFieldTable.kernel` runs it over all states and times at once amid a given crowd, from a tape
+(`tape`) after the first time; `MeanFieldTable.at` freezes the crowd: an ordinary `Table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+from vsg_ppl import structure
+from vsg_ppl.crowd import Crowd
+from vsg_ppl.errors import GameError, telling
+from vsg_ppl.game import Game, agents, call, is_mean_field, title
+from vsg_ppl.handlers.enumerate import enumerate_sites
+from vsg_ppl.layout import Layout
+from vsg_ppl.states import States
+from vsg_ppl.table import Actions, Table
+from vsg_ppl.tabulate import CHUNK, DEPTH, Exploration, allowance, codec_of, possible
+from vsg_ppl.tape import Tape, record
+
+AGREES = 1e-12
+"""How far a tape may be from the program that it was recorded from, relative."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A step amid a given crowd; h times, S states, A actions, K successors.
+
+    Attributes:
+        rewards: r_t(s, a), (h, S, A).
+        successors: numbers of next states, (h|1, S, A|1, K).
+        probabilities: of the successors, (h|1, S, A|1, K).
+    """
+
+    rewards: Tensor
+    successors: Tensor
+    probabilities: Tensor
+
+
+class Unreached(GameError):
+    """A crowd leads to states that the table does not have."""
+
+    def __init__(self, message: str, rows: Tensor) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
+class MeanFieldTable:
+    """A finite mean-field game; made by `mean_field_table`.
+
+    Attributes:
+        game: the program.
+        agent: the name of the agent that stands for everybody.
+        actions: its actions.
+        states: the S states, by label.
+        initial: μ_0, (S,).
+        log_prior: log u(a|s), (H|1, S, A).
+        discount: γ.
+        horizon: number of decisions, ``None`` for a stationary crowd.
+        timed: whether the step takes the time.
+        name: of the game.
+    """
+
+    def __init__(
+        self, game: Game, found: _Exploration, states: States, initial: Tensor, actions: Actions
+    ) -> None:
+        self.game, self.agent, self.name = game, found.agents[0], title(game)
+        self.states, self.initial, self.actions = states, initial, actions
+        self.discount, self.horizon, self.timed = found.gamma, found.horizon, found.timed
+        self.budget = found.budget
+        self._tapes: dict[tuple[int, ...], Tape | None] = {}
+        self._batched = self._taped = True
+        self._like = found.like
+        self._settle()
+
+    @property
+    def times(self) -> int:
+        """H, or 1 without a horizon."""
+        return self.horizon or 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.initial.device
+
+    @property
+    def prior(self) -> Tensor:
+        """u(a|s), (H, S, A)."""
+        return self.log_prior.exp().expand(self.times, -1, -1)
+
+    @cached_property
+    def moving(self) -> bool:
+        """Whether the crowd moves the next states, not only the rewards."""
+        tape = self._tape(self._all)
+        return tape is None or tape.depends(2) or tape.depends(3)
+
+    def kernel(self, joint: Tensor, times: Sequence[int] | None = None) -> Kernel:
+        """What the step does amid this crowd.
+
+        Args:
+            joint: L_t(s, a) at the h times, (h, S, A).
+            times: which times they are; all by default.
+
+        Raises:
+            GameError: the step fails amid this crowd, or pays what is not finite.
+        """
+        which = self._all if times is None else tuple(times)
+        if self.moving:
+            rewards, _, numbers, probabilities = self._outputs(joint, which, (0, 1, 2, 3))
+            self._check_inside(joint, which, numbers, probabilities)
+        else:
+            rewards = self._outputs(joint, which, (0,))[0]
+            numbers, probabilities = self.fixed
+            if len(numbers) > 1 and which != self._all:
+                numbers = numbers[list(which)]
+            if len(probabilities) > 1 and which != self._all:
+                probabilities = probabilities[list(which)]
+        if not torch.isfinite(rewards).all():
+            self._run(joint.detach(), which, check=True)  # says where
+            raise GameError(f"a reward of {self.name} is not finite amid some crowd")
+        return Kernel(rewards, numbers.clamp_min(0), probabilities)
+
+    def at(self, joint: Tensor) -> Table:
+        """The table of one agent's game against this crowd, (H, S, A) or (1, S, A)."""
+        # from the program itself: what is certified must not hang on a tape
+        with torch.no_grad():
+            rewards, log_prior, numbers, probabilities = self._run(joint, self._all, check=True)
+            self._check_inside(joint, self._all, numbers, probabilities)
+        return Table(
+            agents=(self.agent,),
+            actions=(self.actions,),
+            states=self.states,
+            log_priors=(_once(log_prior)[None],),
+            rewards=(_once(rewards)[None],),
+            successors=_once(numbers.clamp_min(0)),
+            probabilities=_once(probabilities)[None],
+            initial=self.initial[None],
+            discount=self.discount,
+            horizon=self.horizon,
+            name=self.name,
+        )
+
+    def shape(self) -> Table:
+        """A table of this shape, of a crowd spread evenly: to read policies by."""
+        return self._shape
+
+    def programmed(self) -> MeanFieldTable:
+        """The same table without tapes: every answer comes from the program itself."""
+        plain = copy(self)
+        plain._taped = False
+        vars(plain).pop("moving", None)
+        return plain
+
+    @cached_property
+    def _shape(self) -> Table:
+        return self.at(self._even(self._all))
+
+    def __repr__(self) -> str:
+        length = "stationary" if self.horizon is None else f"{self.horizon} decisions"
+        return (
+            f"MeanFieldTable({self.name}: {len(self.states):,} states, {self.actions.size} "
+            f"actions, {length})"
+        )
+
+    @cached_property
+    def _all(self) -> tuple[int, ...]:
+        return tuple(range(self.times))
+
+    @cached_property
+    def fixed(self) -> tuple[Tensor, Tensor]:
+        """Successors and probabilities that no crowd changes."""
+        which = self._all if self.timed else (0,)
+        _, _, numbers, probabilities = self._run(self._even(which), which, check=True)
+        self._check_inside(self._even(which), which, numbers, probabilities)
+        return _once(numbers), _once(probabilities)
+
+    def _settle(self) -> None:
+        """Choose how to run the step, over all times at once if it can; read the prior."""
+        probes = [self._random(seed) for seed in range(2)]
+        slow = [self._by_time(joint, self._all) for joint in probes[: 1 if self.timed else 0]]
+        try:
+            fast = [self._at_once(joint, self._all) for joint in probes]
+        except (GameError, RuntimeError, TypeError, ValueError):
+            self._batched = False
+            fast = [self._by_time(joint, self._all) for joint in probes]
+        for one, other in zip(slow, fast, strict=False):
+            if not all(_same(x, y) for x, y in zip(one, other, strict=True)):
+                self._batched, fast = False, [self._by_time(joint, self._all) for joint in probes]
+        if not _same(fast[0][1], fast[1][1]):
+            raise GameError(
+                f"the prior of '{self.agent}' reads the crowd",
+                hint="let the reward read it; the prior is what is available, and how likely.",
+            )
+        self.log_prior = _once(fast[0][1])
+
+    def _outputs(self, joint: Tensor, which: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
+        tape = self._tape(which)
+        return self._run(joint, which, check=False) if tape is None else tape(joint, wanted)
+
+    def _tape(self, which: tuple[int, ...]) -> Tape | None:
+        """The recorded step at these times, once it has proved right amid other crowds."""
+        if not self._taped:
+            return None
+        key = which if self.timed else tuple(range(len(which)))
+        if key not in self._tapes:
+            self._tapes[key] = None
+            with pyro.validation_enabled(False), torch.no_grad():
+                first, *others = (self._random(seed, len(key)) for seed in range(3))
+                try:
+                    tape = record(lambda joint: self._run(joint, key, check=False), first)
+                except NotImplementedError:  # an operation that cannot be watched
+                    tape = None
+                if tape is not None and all(
+                    _same(x, y)
+                    for joint in others
+                    for x, y in zip(
+                        tape(joint, (0, 1, 2, 3)),
+                        self._run(joint, key, check=False),
+                        strict=True,
+                    )
+                ):
+                    self._tapes[key] = tape
+        return self._tapes[key]
+
+    def _run(
+        self, joint: Tensor, which: tuple[int, ...], *, check: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rewards, log priors, numbers of next states (−1: unknown) and their probabilities."""
+        if self._batched:
+            most = max(1, CHUNK // (4 * len(self.states) * self.actions.size))
+            if len(which) > most:
+                starts = range(0, len(which), most)
+                return _stack(
+                    [self._at_once(joint[k : k + most], which[k : k + most], check) for k in starts]
+                )
+            return self._at_once(joint, which, check)
+        return self._by_time(joint, which, check)
+
+    def _by_time(self, joint: Tensor, which: tuple[int, ...], check: bool = True) -> Any:
+        """A run for each time, which the step gets as a number."""
+        runs = []
+        for k, t in enumerate(which):
+            crowd = Crowd(self.states, self.actions, joint[[k]])
+            runs.append(self._step(crowd, t, 1, (t,), check))
+        return _stack(runs)
+
+    def _at_once(self, joint: Tensor, which: tuple[int, ...], check: bool = True) -> Any:
+        """One run over all states and times."""
+        n, h = len(self.states), len(which)
+        rows = torch.arange(h, device=self.device).repeat_interleave(n)
+        t = torch.tensor(which, device=self.device).repeat_interleave(n)
+        return self._step(Crowd(self.states, self.actions, joint, rows), t, h, which, check)
+
+    def _step(self, crowd: Crowd, t: Any, h: int, which: tuple[int, ...], check: bool) -> Any:
+        n, size = len(self.states), self.actions.size
+        state = structure.rebuild(
+            self._like, [part.repeat(h) for part in self.states.values.unbind(1)]
+        )
+        with telling(f"`step` of {self.name}"), enumerate_sites(1, self.budget / 64) as tables:
+            following = call(self.game.step, state, t=t, crowd=crowd)
+            if self.horizon == 1:
+                following = state  # what the last step returns is not used
+            numbers = self.states.locate(following)
+        layout = Layout(tables, (self.agent,), _Places(self.states, which), check=check)
+        said = layout.outcomes()
+        successors, probabilities = layout.next(numbers)
+
+        def spread(x: Tensor) -> Tensor:
+            """(h, S, A|1, K) of (n|1, 1, A|1, K)."""
+            return x[:, 0].expand(h * n, *x.shape[2:]).reshape(h, n, *x.shape[2:])
+
+        idle = self.agent not in said.log_priors  # nobody acts at this time
+        prior = None if idle else said.log_priors[self.agent]
+        if prior is None:
+            prior = torch.full((h * n, 1, size), -torch.inf, dtype=torch.float64)
+            prior[..., 0] = 0.0
+        rewards = said.rewards[self.agent].expand(h * n, 1, size)
+        return (
+            rewards.reshape(h, n, size),
+            prior.to(self.device).expand(h * n, 1, size).reshape(h, n, size),
+            spread(successors),
+            spread(probabilities),
+        )
+
+    def _check_inside(
+        self, joint: Tensor, which: tuple[int, ...], numbers: Tensor, probabilities: Tensor
+    ) -> None:
+        """Raise `Unreached` where the next state may be one that the table does not have."""
+        if int(numbers.min()) >= 0:
+            return
+        lost = (numbers < 0) & (probabilities > 0)
+        if self.horizon is not None:  # what the last step returns is not used
+            used = torch.tensor([t < self.horizon - 1 for t in which], device=self.device)
+            lost = lost & used.reshape(-1, 1, 1, 1)
+        logs = self.log_prior if len(self.log_prior) == 1 else self.log_prior[list(which)]
+        lost = lost & (logs > -torch.inf)[..., None] if lost.shape[2] > 1 else lost
+        if bool(lost.any()):
+            finder = _Exploration(self.game, self.budget)
+            raise Unreached(
+                f"a crowd leads {self.name} to states that were not found by exploring it",
+                finder.beyond(self, joint.detach(), which),
+            )
+
+    def _even(self, which: tuple[int, ...]) -> Tensor:
+        n, size = len(self.states), self.actions.size
+        return torch.full(
+            (len(which), n, size), 1 / (n * size), dtype=torch.float64, device=self.device
+        )
+
+    def _random(self, seed: int, times: int | None = None) -> Tensor:
+        n, size = len(self.states), self.actions.size
+        generator = torch.Generator().manual_seed(seed)
+        law = torch.rand(self.times if times is None else times, n * size, generator=generator)
+        law = -law.double().clamp_min(1e-9).log()
+        return (law / law.sum(-1, keepdim=True)).reshape(-1, n, size).to(self.device)
+
+
+def mean_field_table(
+    game: Game | MeanFieldTable, *, max_bytes: float | None = None, more: Tensor | None = None
+) -> MeanFieldTable:
+    """The table of a finite mean-field game.
+
+    The states are found by exploring from ``initial`` amid several crowds: everybody spread evenly,
+    at random, or in one place.
+
+    Args:
+        game: the game program: one agent, a step that takes ``crowd``, finite sites. A table is
+            returned as it is.
+        max_bytes: memory the table may take, by default three quarters of the machine's.
+        more: parts of further states to include, (n, parts).
+
+    Raises:
+        GameError: not such a game; says at which site and what to try.
+
+    >>> from vsg_ppl.models import BeachBar
+    >>> mean_field_table(BeachBar())
+    MeanFieldTable(BeachBar: 4 states, 3 actions, 3 decisions)
+    """
+    if isinstance(game, MeanFieldTable):
+        return game
+    names = agents(game)
+    if not is_mean_field(game):
+        raise GameError(
+            f"{title(game)} is no mean-field game: its step does not take the crowd",
+            hint="def step(self, state, crowd): ...; without a crowd, `nash`.",
+        )
+    if len(names) > 1:
+        raise GameError(
+            f"{title(game)} has {len(names)} agents, and a mean-field game has one, which stands "
+            "for everybody",
+            hint="several kinds of people are parts of the state.",
+        )
+    while True:
+        exploration = _Exploration(game, allowance(max_bytes))
+        found = exploration.explore(more)
+        try:
+            table = MeanFieldTable(game, exploration, *found)
+            table.kernel(table._random(0))
+        except Unreached as error:
+            more = error.rows if more is None else torch.cat([more, error.rows]).unique(dim=0)
+            continue
+        return table
+
+
+class _Exploration(Exploration):
+    """Finds the states that play amid some crowd can reach."""
+
+    def explore(self, more: Tensor | None) -> tuple[States, Tensor, Actions]:
+        """The states, the initial law and the actions."""
+        self.like, rows, law = self._initial()
+        given = rows if more is None else torch.cat([rows, more.to(rows)]).unique(dim=0)
+        self.codec = codec_of(given)
+        self.known = self._codes(given)
+        self.actions: Actions | None = None
+        self.crowds = 6
+        layer = given
+        for t in count() if self.horizon is None else range(self.horizon):
+            codes = self._found(layer, t)
+            if self.horizon is not None and t == self.horizon - 1:
+                break  # what the last step returns is not used
+            new = codes[~torch.isin(codes, self.known)]
+            self.known = torch.cat([self.known, new])
+            layer = self.codec.decode(self.known if self.timed else new)
+            if not len(layer):
+                break
+            if self.horizon is None and t >= DEPTH:
+                raise GameError(
+                    f"{title(self.game)} still has new states after {t:,} steps",
+                    hint="bound the state (clamp it), or give the game a horizon.",
+                )
+        assert self.actions is not None
+        values = self.codec.decode(self.known.sort().values)
+        states = States(self.like, values)
+        initial = torch.zeros(len(values), dtype=torch.float64, device=law.device)
+        first = states.locate(structure.rebuild(self.like, list(rows.unbind(1))))
+        return states, initial.index_add(0, first.expand(len(rows)), law), self.actions
+
+    def beyond(self, table: MeanFieldTable, joint: Tensor, which: tuple[int, ...]) -> Tensor:
+        """Parts of all states that follow those of a table amid this crowd."""
+        self.like, values = table.states.like, table.states.values
+        self.codec, self.known = codec_of(values), torch.empty(0, dtype=torch.long)
+        rows = []
+        for k, t in enumerate(which):
+            made = self._run(values, t, Crowd(table.states, table.actions, joint[[k]]))
+            rows.append(self.codec.decode(self.codec.distinct(possible(made))))
+        return torch.cat(rows).unique(dim=0)
+
+    def _found(self, layer: Tensor, t: int) -> Tensor:
+        """Codes of the states that follow these, amid several crowds."""
+        if self.actions is None:  # a first run tells the actions
+            said = self._run(layer[:1], t, self._crowd(-1)).said
+            self.actions = self._actions([said])[0]
+        pieces = layer.split(max(1, CHUNK // 64))
+        rows, kernels = [], []
+        for k in range(self.crowds):
+            for piece in pieces:
+                made = self._run(piece, t, self._crowd(k))
+                # by their parts, for a later run may number the states anew
+                rows.append(self.codec.decode(self.codec.distinct(possible(made))))
+                if piece is pieces[0]:
+                    kernels.append((made.codes, made.probabilities, self.codec))
+        alike = all(
+            codec is kernels[0][2] and _same(codes, kernels[0][0]) and _same(law, kernels[0][1])
+            for codes, law, codec in kernels
+        )
+        if alike and len(layer) > 1:
+            self.crowds = 1  # no crowd seems to move anybody; what is missed shows later
+        return self._codes(torch.cat(rows)).unique()
+
+    def _crowd(self, k: int) -> Crowd:
+        """Everybody spread evenly, in one place, or at random."""
+        values = self.codec.decode(self.known.sort().values)
+        size = 1 if self.actions is None else self.actions.size
+        generator = torch.Generator().manual_seed(k + 1)
+        law = torch.ones(len(values), size, dtype=torch.float64)
+        if k in (1, 2, 3):
+            place = [0, -1, int(torch.randint(len(values), (), generator=generator))][k - 1]
+            law = torch.full_like(law, 1e-12)
+            law[place] = 1.0
+        elif k > 3:
+            law = torch.rand(law.shape, generator=generator, dtype=torch.float64) ** 4
+        law = (law / law.sum()).to(values.device)
+        return Crowd(States(self.like, values), self.actions, law[None])
+
+    def _codes(self, rows: Tensor) -> Tensor:
+        return self.codec.encode(list(rows.unbind(1))).expand(len(rows))
+
+
+class _Places(Sequence[Any]):
+    """Labels of the rows of a run over several times, for error messages."""
+
+    def __init__(self, states: States, which: tuple[int, ...]) -> None:
+        self.states, self.which = states, which
+
+    def __len__(self) -> int:
+        return len(self.states) * len(self.which)
+
+    def __getitem__(self, k: Any) -> Any:
+        t, s = divmod(int(k), len(self.states))
+        label = self.states[s]
+        return label if len(self.which) == 1 else f"{label} at time {self.which[t]}"
+
+
+def _stack(runs: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Runs one after another; where they have fewer successors, some of probability zero."""
+    if len(runs) == 1:
+        first: tuple[Tensor, Tensor, Tensor, Tensor] = runs[0]
+        return first
+    k = max(max(run[2].shape[-1], run[3].shape[-1]) for run in runs)
+    size = max(max(run[2].shape[2], run[3].shape[2]) for run in runs)
+
+    def wide(x: Tensor) -> Tensor:
+        x = x.expand(*x.shape[:2], size, x.shape[-1])
+        return torch.nn.functional.pad(x, (0, k - x.shape[-1]))
+
+    def full(run: Any) -> tuple[Tensor, Tensor]:
+        shape = np.broadcast_shapes(run[2].shape, run[3].shape)
+        return run[2].expand(shape), run[3].expand(shape)
+
+    parts = [full(run) for run in runs]
+    return (
+        torch.cat([run[0] for run in runs]),
+        torch.cat([run[1] for run in runs]),
+        torch.cat([wide(numbers) for numbers, _ in parts]),
+        torch.cat([wide(law) for _, law in parts]),
+    )
+
+
+def _once(x: Tensor) -> Tensor:
+    """One time instead of all, if they are alike."""
+    return x[:1].clone() if len(x) > 1 and bool((x == x[:1]).all()) else x
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.ndim != other.ndim or any(
+        a != b and 1 not in (a, b) for a, b in zip(one.shape, other.shape, strict=True)
+    ):
+        return False
+    if not one.is_floating_point():
+        return bool((one == other).all())
+    one, other = torch.broadcast_tensors(one, other)
+    return torch.allclose(one, other, rtol=AGREES, atol=AGREES, equal_nan=True)
