@@ -19,6 +19,8 @@ from vsg_ppl.facing import facing
 from vsg_ppl.game import Game, act, optimality, signal
 from vsg_ppl.graph import dependency_graph, figure1
 from vsg_ppl.logit_path import logit_path
+from vsg_ppl.mean_field import mean_field_nash
+from vsg_ppl.mean_field_certificate import MeanFieldCertificate, mean_field_certify
 from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
 from vsg_ppl.nash import nash
 from vsg_ppl.schedule import Annealing
@@ -37,6 +39,7 @@ __all__ = [
     "Game",
     "GameError",
     "MarkovELBO",
+    "MeanFieldCertificate",
     "MeanFieldTable",
     "Solution",
     "Table",
@@ -51,6 +54,8 @@ __all__ = [
     "figure1",
     "from_arrays",
     "logit_path",
+    "mean_field_certify",
+    "mean_field_nash",
     "mean_field_table",
     "nash",
     "nash_decentralised",

@@ -29,7 +29,7 @@ from vsg_ppl.mean_field_table import Kernel, MeanFieldTable
 
 Array = NDArray[np.float64]
 
-FULL = 256
+FULL = 800
 """States times actions up to which the crowd's influence is taken as a full matrix."""
 
 COPIES = 1 << 21
@@ -75,6 +75,8 @@ class System:
         self.log_prior = prior.expand(self.h, self.n, self.a)
         self.free = self.log_prior > -torch.inf
         self.full = self.n * self.a <= FULL
+        rewards = table.kernel(table.even()).rewards
+        self.scale = float((rewards.amax() - rewards.amin()).clamp_min(1e-6))  # of V − Q
         self.weights = torch.ones(self.h, dtype=torch.float64)
         if table.horizon is not None:
             self.weights[-1] = 0.0  # nothing follows
@@ -132,6 +134,14 @@ class System:
         total = rows.sum(-1, keepdim=True)
         even = self.log_prior.exp()
         return torch.where(total > 1e-12, rows / total.clamp_min(1e-12), even)
+
+    def cooled(self, x: Array, before: float, after: float) -> Array:
+        """The vector of a soft equilibrium, its log odds scaled to a lower temperature."""
+        point = self.unpack(x)
+        prior = torch.where(self.free, self.log_prior, 0.0)
+        logs = prior + (point.policy - prior) * (before / after)
+        logs = torch.where(self.free, logs, -torch.inf).log_softmax(-1).nan_to_num(neginf=0.0)
+        return self.pack(Point(logs, point.values, point.law))
 
     # --- Equations ---
 
@@ -236,9 +246,10 @@ class System:
             error, by_policy, by_gap = tau * (point.policy - prior) + lack, tau * one, one
             change = pi
         else:
+            lack = lack / self.scale
             root = (pi**2 + lack**2 + 2 * smooth.width).sqrt().clamp_min(1e-150)
             error = pi + lack - root
-            by_policy, by_gap = 1 - pi / root, 1 - lack / root
+            by_policy, by_gap = 1 - pi / root, (1 - lack / root) / self.scale
             change = one
         return (
             torch.where(self.free, error, point.policy),
@@ -459,9 +470,21 @@ class System:
 
 
 def solve(matrix: sparse.csc_array, right: Array) -> Array | None:
-    """The solution of a sparse system, or ``None`` where the matrix is singular."""
-    try:
-        found: Array = scipy.sparse.linalg.splu(matrix).solve(right)
-    except RuntimeError:
-        return None
-    return found if np.isfinite(found).all() else None
+    """The solution of a sparse system, or ``None`` where the matrix is singular.
+
+    Pivots stay on the diagonal as far as they can, which keeps the factors sparse; a step of
+    refinement mends the rounding. Where it does not, the pivots are chosen for exactness.
+    """
+    for ordering, threshold in (("MMD_AT_PLUS_A", 1e-5), ("COLAMD", 1.0)):
+        try:
+            factors = scipy.sparse.linalg.splu(
+                matrix, permc_spec=ordering, diag_pivot_thresh=threshold
+            )
+        except RuntimeError:
+            continue
+        found: Array = factors.solve(right)
+        found = found + factors.solve(right - matrix @ found)
+        off = np.abs(right - matrix @ found).max(initial=0.0)
+        if np.isfinite(found).all() and off <= 1e-8 * np.abs(right).max(initial=0.0):
+            return found
+    return None

@@ -152,6 +152,10 @@ class MeanFieldTable:
             name=self.name,
         )
 
+    def even(self) -> Tensor:
+        """A crowd spread evenly over states and actions, (H, S, A)."""
+        return self._even(self._all)
+
     def shape(self) -> Table:
         """A table of this shape, of a crowd spread evenly: to read policies by."""
         return self._shape
@@ -165,7 +169,7 @@ class MeanFieldTable:
 
     @cached_property
     def _shape(self) -> Table:
-        return self.at(self._even(self._all))
+        return self.at(self.even())
 
     def __repr__(self) -> str:
         length = "stationary" if self.horizon is None else f"{self.horizon} decisions"

@@ -291,9 +291,9 @@ def _address(x: Tensor) -> int:
 
 
 def _is_library(frame: Any) -> bool:
-    """Whether a branch is a distribution's own, such as the validation of its arguments."""
+    """Whether a branch is a distribution's or the crowd's own, as in checking its arguments."""
     module = str(frame.f_globals.get("__name__"))
-    return module.startswith(("torch.distributions", "pyro."))
+    return module.startswith(("torch.distributions", "pyro.", "vsg_ppl.crowd"))
 
 
 def _is_deterministic(msg: Any) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vsg_ppl.certificate import Certificate
 from vsg_ppl.errors import GameError
+from vsg_ppl.mean_field_certificate import MeanFieldCertificate
 from vsg_ppl.structure import to_json
 from vsg_ppl.table import Table
 from vsg_ppl.vpg import soft_values
@@ -28,7 +29,7 @@ class Solution:
     Attributes:
         game: the game program; ``None`` when only a table was given, or after `load` without one.
         table: the game's table.
-        concept: of equilibrium, ``"nash"``.
+        concept: of equilibrium, ``"nash"`` or ``"mean_field"``.
         policies: what each agent executes, (S, A), or (H, S, A) with a horizon; a leading (B,) for
             a batch of games. Rows follow ``table.states``, columns ``table.actions``.
         values: each agent's expected return by state, (S,) or (H, S), without entropy.
@@ -43,6 +44,8 @@ class Solution:
             nash_gap where it was computed.
         answers: conditional policies π^i(a^i | s, a^{-i}), (..., S, A_1, ..., A_N), if that was the
             factorisation.
+        crowd: L(s, a) of a mean-field game, (H, S, A) or (S, A). Its table is that of one agent
+            amid this crowd.
     """
 
     game: Any
@@ -50,7 +53,7 @@ class Solution:
     concept: str
     policies: dict[str, Tensor]
     values: dict[str, Tensor]
-    certificate: Certificate
+    certificate: Certificate | MeanFieldCertificate
     temperature: float
     factorisation: str
     iterations: int
@@ -59,6 +62,7 @@ class Solution:
     message: str
     history: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Tensor] = field(default_factory=dict)
+    crowd: Tensor | None = None
 
     def __repr__(self) -> str:
         return (
