@@ -86,6 +86,8 @@ class Crowd:
         tensor(0.3333, dtype=torch.float64)
         """
         joint, acts = self.joint, _arguments(of) > 1
+        if acts and self.actions is None:  # a first run, only to see what the actions are
+            return joint.new_tensor(0.5)
         h, n, size = joint.shape
         state = rebuild(
             self.states.like,
@@ -120,7 +122,8 @@ class Crowd:
         """All actions along the second dimension, by site if there are several."""
         size = self.joint.shape[2]
         number = torch.arange(size, device=self.joint.device).reshape(-1, *[1] * TRAILING)
-        if self.actions is None or len(self.actions.sites) == 1:
+        assert self.actions is not None
+        if len(self.actions.sites) == 1:
             return number
         out = {}
         for site, extent in reversed(

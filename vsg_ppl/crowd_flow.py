@@ -222,12 +222,10 @@ def _stationary(table: MeanFieldTable, policy: Tensor) -> Tensor:
 
 
 def _limit(table: MeanFieldTable, kernel: Kernel, policy: Tensor, law: Tensor) -> Tensor:
-    """Where a law ends if the kernel stays: (1 − c) μ (I − c P)^{-1}, c near 1, which is the
-    average over a long time.
-    """
+    """Where a law ends if the kernel stays: (1 − c) μ (I − c P)^{-1} with c near 1."""
     frozen = _frozen(table, kernel, table.log_prior)
     matrix = transition(frozen, [policy[None]])[0, 0]
     keep = 1.0 - 1e-8
     eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    limit = torch.linalg.solve((eye - keep * matrix).T, (1 - keep) * law).clamp_min(0.0)
+    limit: Tensor = torch.linalg.solve((eye - keep * matrix).T, (1 - keep) * law).clamp_min(0.0)
     return limit / limit.sum()

@@ -21,7 +21,7 @@ from vsg_ppl.mean_field_system import Array, Smooth, System
 CLOSE = 1e-9
 """Largest error of the equations at a point of the path."""
 
-STRAIGHT = 0.97
+STRAIGHT = 0.9
 """Cosine of the largest turn in one step."""
 
 
@@ -104,12 +104,12 @@ class _Path:
     """A point of the path and the way on."""
 
     def __init__(self, system: System, smooth: Smooth, x: Array) -> None:
-        self.system, self.smooth, self.x = system, smooth, x
+        self.system, self.smooth = system, smooth
         self.horizon, self.length = 0.25, 0.01
         _set(system, self.horizon)
         self.x = newton(system, x, smooth, CLOSE).x
-        _, matrix = system.linearised(self.x, smooth)
-        self.tangent = self._tangent(scipy.sparse.linalg.splu(matrix), None)
+        _, matrix, side = system.linearised(self.x, smooth, _rates(system, self.horizon))
+        self.tangent = _unit(scipy.sparse.linalg.splu(matrix).solve(-side))
 
     def step(self) -> bool:
         """One step along the path; false where even the shortest fails."""
@@ -120,6 +120,8 @@ class _Path:
                 continue
             x, horizon, tangent, rounds = made
             turn = float(tangent @ self.tangent)
+            if turn < 0:
+                tangent, turn = -tangent, -turn
             if turn < STRAIGHT and self.length > 1e-7:
                 self.length /= 2
                 continue
@@ -132,22 +134,23 @@ class _Path:
         return False
 
     def _try(self) -> tuple[Array, float, Array, int] | None:
-        """A step of this length, corrected back onto the path by a Newton matrix made once."""
+        """A step of this length, corrected back onto the path; the matrix is made once for it."""
         x = self.x + self.length * self.tangent[:-1]
         horizon = self.horizon + self.length * float(self.tangent[-1])
         _set(self.system, horizon)
-        error, matrix = self.system.linearised(x, self.smooth)
+        rates = _rates(self.system, horizon)
+        error, matrix, side = self.system.linearised(x, self.smooth, rates)
         try:
             factors = scipy.sparse.linalg.splu(matrix)
         except RuntimeError:
             return None
-        side = factors.solve(-self._by_horizon(x, horizon))
+        side = factors.solve(-side)
         bend = float(self.tangent[-1] + self.tangent[:-1] @ side)
         before = np.inf
         for k in range(1, 9):
             size = float(np.abs(error).max())
             if size <= CLOSE:
-                return x, horizon, self._tangent(factors, self.tangent, x, horizon), k
+                return x, horizon, _unit(side), k
             if not size < 0.7 * before:
                 return None
             before = size
@@ -160,15 +163,8 @@ class _Path:
             error = self.system.equations(x, self.smooth)
         return None
 
-    def _by_horizon(self, x: Array, horizon: float) -> Array:
-        return self.system.by_weight(x, self.smooth, _rates(self.system, horizon))
 
-    def _tangent(
-        self, factors: object, along: Array | None, x: Array | None = None, horizon: float = -1.0
-    ) -> Array:
-        """The unit direction of the path, not turning back."""
-        x, horizon = (self.x, self.horizon) if x is None else (x, horizon)
-        side: Array = factors.solve(-self._by_horizon(x, horizon))  # type: ignore[attr-defined]
-        tangent = np.append(side, 1.0)
-        tangent /= np.linalg.norm(tangent)
-        return -tangent if along is not None and tangent @ along < 0 else tangent
+def _unit(side: Array) -> Array:
+    """The unit direction along which the point moves by ``side`` while the horizon moves by one."""
+    tangent: Array = np.append(side, 1.0)
+    return tangent / np.linalg.norm(tangent)

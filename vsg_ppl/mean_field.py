@@ -64,8 +64,8 @@ def mean_field_nash(
             * "exact": Newton's method on all times at once, the crowd differentiated through; at
               no temperature on the complementarity form, smoothed less and less, from several
               starts and at last along a lengthening horizon.
-            * "algorithm4": the paper's Algorithm 4, soft backup and crowd's flow in turn. It needs a
-              temperature, and converges where that is high enough.
+            * "algorithm4": the paper's Algorithm 4, soft backup and crowd's flow in turn. It needs
+              a temperature, and converges where that is high enough.
             * "fictitious_play": best responses to the average crowd so far.
             * "mirror_descent": online mirror descent, π ∝ u exp(Σ α Q).
             * "svi": `pyro.infer.SVI` on the agent's model and guide amid the crowd, and the crowd's

@@ -38,7 +38,7 @@ def newton(
     between Newton's and the steepest descent of the squared error.
     """
     for k in range(max_steps):
-        error, matrix = system.linearised(x, smooth)
+        error, matrix, _ = system.linearised(x, smooth)
         off = float(np.abs(error).max())
         if off <= tolerance:
             return Found(x, off, k)
@@ -67,7 +67,7 @@ def _damped(
 ) -> Found:
     """Levenberg and Marquardt's method, its damping set by how well a step was foreseen."""
     weight, slow = 1e-6, 0
-    error, matrix = system.linearised(x, smooth)
+    error, matrix, _ = system.linearised(x, smooth)
     size = float(error @ error)
     normal, slope = matrix.T @ matrix, matrix.T @ error
     eye = sparse.identity(len(x))
@@ -87,7 +87,7 @@ def _damped(
             continue
         slow = slow + 1 if size - left < 1e-2 * size else 0
         x, size = guess, left
-        error, matrix = system.linearised(x, smooth)
+        error, matrix, _ = system.linearised(x, smooth)
         normal, slope = matrix.T @ matrix, matrix.T @ error
         weight = max(weight / (10 if ratio > 0.75 else 2 if ratio > 0.25 else 0.5), 1e-14)
     return Found(x, float(np.abs(error).max()), k)

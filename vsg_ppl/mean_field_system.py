@@ -153,8 +153,19 @@ class System:
         kernel = self.table.kernel(joint)
         return self._errors(point, pi, joint, kernel, smooth).numpy()
 
-    def linearised(self, x: Array, smooth: Smooth) -> tuple[Array, sparse.csc_array]:
-        """The equations' errors at a vector, and their derivative."""
+    def linearised(
+        self, x: Array, smooth: Smooth, rates: Tensor | None = None
+    ) -> tuple[Array, sparse.csc_array, Array]:
+        """The equations' errors at a vector and their derivatives.
+
+        Args:
+            x: the vector.
+            smooth: what stands for optimality.
+            rates: how fast the weight of the future changes at each time with some parameter, (H,).
+
+        Returns:
+            The errors, their derivative by the vector, and their derivative by that parameter.
+        """
         point = self.unpack(x)
         pi = self._executed(point, smooth)
         joint = point.law[..., None] * pi
@@ -163,22 +174,14 @@ class System:
         by_policy, by_gap, change = self._optimality(point, pi, kernel, smooth)[1:]
         slopes = self._slopes(joint, self._following(point.values))
         assemble = self._dense_matrix if self.full else self._sparse_matrix
-        return errors, assemble(point.law, pi, joint, kernel, slopes, by_policy, by_gap, change)
-
-    def by_weight(self, x: Array, smooth: Smooth, rates: Tensor) -> Array:
-        """The derivative by a parameter on which the weight of the future depends at these rates,
-        (H,).
-        """
-        point = self.unpack(x)
-        pi = self._executed(point, smooth)
-        kernel = self.table.kernel(point.law[..., None] * pi)
-        by_gap = self._optimality(point, pi, kernel, smooth)[2]
-        values = torch.cat([point.values[1:], torch.zeros_like(point.values[:1])])
-        future = self.table.discount * ahead(kernel, values)
-        out = torch.zeros(self.h, self.block, dtype=torch.float64)
-        slope = -by_gap * rates[:, None, None] * future.expand_as(by_gap)
-        out[:, : self.n * self.a] = slope.reshape(self.h, -1)
-        return out.reshape(-1).numpy()
+        matrix = assemble(point.law, pi, kernel, slopes, by_policy, by_gap, change)
+        side = torch.zeros(self.h, self.block, dtype=torch.float64)
+        if rates is not None:
+            after = torch.cat([point.values[1:], torch.zeros_like(point.values[:1])])
+            future = self.table.discount * ahead(kernel, after)
+            slope = -by_gap * rates[:, None, None] * future.expand_as(by_gap)
+            side[:, : self.n * self.a] = slope.reshape(self.h, -1)
+        return errors, matrix, side.reshape(-1).numpy()
 
     def inside(self, x: Array, move: Array) -> float:
         """The largest step, at most 1, after which no share of the crowd is negative."""
@@ -234,9 +237,7 @@ class System:
     def _optimality(
         self, point: Point, pi: Tensor, kernel: Kernel, smooth: Smooth
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The policy's equations, their slopes by the unknown and by V − Q, and dπ by the unknown;
-        all (H, S, A).
-        """
+        """The policy's equations, their slopes by the unknown and by V − Q, and dπ."""
         q = kernel.rewards + self.table.discount * ahead(kernel, self._following(point.values))
         lack = point.values[..., None] - q
         one, none = torch.ones_like(lack), torch.zeros_like(lack)
@@ -283,59 +284,48 @@ class System:
             by_q = self._pulled(joint, values, rows, None)  # (A, H, S, A')
             return by_q.permute(1, 2, 0, 3), torch.empty(0)
         eye = torch.eye(size, dtype=torch.float64).reshape(size, 1, self.n, self.a)
-        by_q = self._pulled(joint, values, eye.expand(-1, self.h, -1, -1), None)
         ends = torch.eye(self.n, dtype=torch.float64)[:, None].expand(-1, self.h, -1)
-        by_move = self._pulled(joint, values, None, ends)
+        rows = eye.expand(-1, self.h, -1, -1)
+        if self.table.moving:
+            by_q, by_move = self._pulled(joint, values, rows, ends).split([size, self.n])
+        else:  # a kernel that no crowd moves is its own slope
+            by_q = self._pulled(joint, values, rows, None)
+            arrows = self._arrows(self.table.kernel(joint))
+            by_move = arrows.reshape(self.h, size, self.n).movedim(2, 0)
         return (
             by_q.reshape(size, self.h, size).transpose(0, 1),
             by_move.reshape(self.n, self.h, size).transpose(0, 1),
         )
 
     def _pulled(
-        self, joint: Tensor, values: Tensor, by_q: Tensor | None, by_move: Tensor | None
+        self, joint: Tensor, values: Tensor, by_q: Tensor, by_move: Tensor | None
     ) -> Tensor:
-        """Gradients by L of m combinations of Q (m, H, S, A) or of the crowd's move (m, H, S).
+        """Gradients by L of m combinations of Q, (m, H, S, A), then of the crowd's move, (m, H, S).
 
         Every combination gets a copy of the times, and one backward pass serves all copies.
         """
-        want = by_q if by_q is not None else by_move
-        assert want is not None
-        m = len(want)
-        # a kernel that no crowd moves has known slopes, and needs no pass
-        if by_move is not None and not self.table.moving:
-            numbers, law = self.table.fixed
-            picked = want.expand(m, self.h, self.n)
-            found = torch.stack(
-                [
-                    picked[:, t][:, numbers[t if len(numbers) > 1 else 0]]
-                    .mul(law[t if len(law) > 1 else 0])
-                    .sum(-1)
-                    for t in range(self.h)
-                ],
-                1,
-            )
-            return found.expand(m, self.h, self.n, self.a)
-        each = self.h * self.n * self.a * 8
-        most = max(1, COPIES // each)
+        m = len(by_q) + (0 if by_move is None else len(by_move))
+        each = max(1, COPIES // (self.h * self.n * self.a * 8))
         parts = []
-        for few in want.split(most):
-            k = len(few)
+        for start in range(0, m, each):
+            few = by_q[start : start + each]
+            ends = None if by_move is None else by_move[max(0, start - len(by_q)) :]
+            ends = None if ends is None else ends[: min(m - start, each) - len(few)]
+            k, q_copies = len(few) + (0 if ends is None else len(ends)), len(few) * self.h
             with torch.enable_grad():
                 x = joint.detach().repeat(k, 1, 1).requires_grad_()
                 kernel = self.table.kernel(x, tuple(range(self.h)) * k)
-                if by_q is not None:
-                    future = values.repeat(k, 1)
-                    law = kernel.probabilities
-                    q = kernel.rewards
-                    if law.requires_grad:
-                        q = q + self.table.discount * ahead(kernel, future)
-                    total = (q * few.reshape(q.shape)).sum()
+                q = kernel.rewards
+                if self.table.moving:
+                    q = q + self.table.discount * ahead(kernel, values.repeat(k, 1))
+                total = (q[:q_copies] * few.reshape(q_copies, self.n, self.a)).sum()
+                if ends is not None and len(ends):
+                    moved = self._moved(x, kernel)[q_copies:]
+                    total = total + (moved * ends.reshape(-1, self.n)).sum()
+                if total.requires_grad:
+                    (slope,) = torch.autograd.grad(total, x)
                 else:
-                    total = (self._moved(x, kernel) * few.reshape(k * self.h, self.n)).sum()
-                if not total.requires_grad:
-                    parts.append(x.new_zeros(k, self.h, self.n, self.a))
-                    continue
-                (slope,) = torch.autograd.grad(total, x)
+                    slope = torch.zeros_like(joint).repeat(k, 1, 1)
             parts.append(slope.reshape(k, self.h, self.n, self.a))
         return torch.cat(parts)
 
@@ -355,7 +345,6 @@ class System:
         self,
         law: Tensor,
         pi: Tensor,
-        joint: Tensor,
         kernel: Kernel,
         slopes: tuple[Tensor, Tensor],
         by_policy: Tensor,
@@ -422,7 +411,6 @@ class System:
         self,
         law: Tensor,
         pi: Tensor,
-        joint: Tensor,
         kernel: Kernel,
         slopes: tuple[Tensor, Tensor],
         by_policy: Tensor,

@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyro
@@ -29,6 +29,9 @@ from vsg_ppl.states import States
 from vsg_ppl.table import Actions, Table
 from vsg_ppl.tabulate import CHUNK, DEPTH, Exploration, allowance, codec_of, possible
 from vsg_ppl.tape import Tape, record
+
+Said: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Rewards, log priors, numbers of next states (−1: unknown), their probabilities; all by time."""
 
 AGREES = 1e-12
 """How far a tape may be from the program that it was recorded from, relative."""
@@ -240,8 +243,8 @@ class MeanFieldTable:
 
     def _run(
         self, joint: Tensor, which: tuple[int, ...], *, check: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rewards, log priors, numbers of next states (−1: unknown) and their probabilities."""
+    ) -> Said:
+        """The step as the program runs it."""
         if self._batched:
             most = max(1, CHUNK // (4 * len(self.states) * self.actions.size))
             if len(which) > most:
@@ -252,7 +255,7 @@ class MeanFieldTable:
             return self._at_once(joint, which, check)
         return self._by_time(joint, which, check)
 
-    def _by_time(self, joint: Tensor, which: tuple[int, ...], check: bool = True) -> Any:
+    def _by_time(self, joint: Tensor, which: tuple[int, ...], check: bool = True) -> Said:
         """A run for each time, which the step gets as a number."""
         runs = []
         for k, t in enumerate(which):
@@ -260,14 +263,14 @@ class MeanFieldTable:
             runs.append(self._step(crowd, t, 1, (t,), check))
         return _stack(runs)
 
-    def _at_once(self, joint: Tensor, which: tuple[int, ...], check: bool = True) -> Any:
+    def _at_once(self, joint: Tensor, which: tuple[int, ...], check: bool = True) -> Said:
         """One run over all states and times."""
         n, h = len(self.states), len(which)
         rows = torch.arange(h, device=self.device).repeat_interleave(n)
         t = torch.tensor(which, device=self.device).repeat_interleave(n)
         return self._step(Crowd(self.states, self.actions, joint, rows), t, h, which, check)
 
-    def _step(self, crowd: Crowd, t: Any, h: int, which: tuple[int, ...], check: bool) -> Any:
+    def _step(self, crowd: Crowd, t: Any, h: int, which: tuple[int, ...], check: bool) -> Said:
         n, size = len(self.states), self.actions.size
         state = structure.rebuild(
             self._like, [part.repeat(h) for part in self.states.values.unbind(1)]
@@ -419,7 +422,8 @@ class _Exploration(Exploration):
         for k, t in enumerate(which):
             made = self._run(values, t, Crowd(table.states, table.actions, joint[[k]]))
             rows.append(self.codec.decode(self.codec.distinct(possible(made))))
-        return torch.cat(rows).unique(dim=0)
+        beyond: Tensor = torch.cat(rows).unique(dim=0)
+        return beyond
 
     def _found(self, layer: Tensor, t: int) -> Tensor:
         """Codes of the states that follow these, amid several crowds."""
@@ -441,7 +445,8 @@ class _Exploration(Exploration):
         )
         if alike and len(layer) > 1:
             self.crowds = 1  # no crowd seems to move anybody; what is missed shows later
-        return self._codes(torch.cat(rows)).unique()
+        codes: Tensor = self._codes(torch.cat(rows)).unique()
+        return codes
 
     def _crowd(self, k: int) -> Crowd:
         """Everybody spread evenly, in one place, or at random."""
@@ -477,11 +482,10 @@ class _Places(Sequence[Any]):
         return label if len(self.which) == 1 else f"{label} at time {self.which[t]}"
 
 
-def _stack(runs: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _stack(runs: list[Said]) -> Said:
     """Runs one after another; where they have fewer successors, some of probability zero."""
     if len(runs) == 1:
-        first: tuple[Tensor, Tensor, Tensor, Tensor] = runs[0]
-        return first
+        return runs[0]
     k = max(max(run[2].shape[-1], run[3].shape[-1]) for run in runs)
     size = max(max(run[2].shape[2], run[3].shape[2]) for run in runs)
 
@@ -489,7 +493,7 @@ def _stack(runs: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x = x.expand(*x.shape[:2], size, x.shape[-1])
         return torch.nn.functional.pad(x, (0, k - x.shape[-1]))
 
-    def full(run: Any) -> tuple[Tensor, Tensor]:
+    def full(run: Said) -> tuple[Tensor, Tensor]:
         shape = np.broadcast_shapes(run[2].shape, run[3].shape)
         return run[2].expand(shape), run[3].expand(shape)
 

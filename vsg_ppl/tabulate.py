@@ -81,7 +81,10 @@ class Round:
 
 
 class Exploration:
-    """Finds a game's states round by round. ``codec`` numbers their parts and widens as they spread."""
+    """Finds a game's states round by round.
+
+    ``codec`` numbers their parts and widens as they spread.
+    """
 
     def __init__(self, game: Game, budget: float) -> None:
         self.game, self.budget = game, budget

@@ -100,7 +100,7 @@ def record(function: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> Tape | 
 
 class _Recorder(TorchDispatchMode):
     def __init__(self, x: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive = [x]  # so that no id is used twice
         self.numbers = {id(x): _Slot(0)}
         self.count = 1

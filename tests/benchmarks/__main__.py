@@ -8,13 +8,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import exact_elbo, logit_batch, markov_qre, tabulation
+from tests.benchmarks import exact_elbo, logit_batch, markov_qre, mean_field, tabulation
 
 BENCHMARKS = {
     "tabulation": tabulation,
     "logit_batch": logit_batch,
     "markov_qre": markov_qre,
     "exact_elbo": exact_elbo,
+    "mean_field": mean_field,
 }
 ABOUT = "\n\n".join(f"{name}: {module.__doc__}" for name, module in BENCHMARKS.items())
 
