@@ -17,6 +17,7 @@ from pyro import poutine
 from pyro.infer.inspect import get_dependencies, get_model_relations
 
 import vsg_ppl as vsg
+from tests.bundled import instances
 from tests.models.policies import dense
 from vsg_ppl import graph as graph_module
 from vsg_ppl import models
@@ -27,7 +28,7 @@ from vsg_ppl.graph import dependency_graph, figure1
 from vsg_ppl.guides import ConditionalPolicy
 
 ANY = torch.ones(3)
-GAMES = {name: game() for name, game in models.GAMES.items()} | {
+GAMES = instances({}) | {
     "grid_with_crashes": models.GridGame(crash=0.3),
     "small_congestion": models.Congestion(n_agents=3, facilities=2),
     "small_soccer": models.Soccer(rows=2, columns=3),

@@ -9,6 +9,7 @@ from pyro.infer import Predictive, Trace_ELBO
 from pyro.util import check_model_guide_match
 
 import vsg_ppl as vsg
+from tests.bundled import instances
 from vsg_ppl import models
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Act, Limited, role
@@ -21,7 +22,7 @@ SMALL = {
     "congestion": models.Congestion(n_agents=3, facilities=2),
     "soccer": models.Soccer(rows=2, columns=2),
 }
-GAMES = {name: SMALL.get(name, game()) for name, game in models.GAMES.items()}
+GAMES = instances(SMALL)
 
 
 def step():

@@ -14,6 +14,7 @@ import torch
 from scipy.special import rel_entr
 
 import vsg_ppl as vsg
+from tests.bundled import AMONG_AGENTS
 from tests.models.policies import dense
 from vsg_ppl import models
 from vsg_ppl.nash import random_policies
@@ -273,10 +274,10 @@ def test_one_shot_games_make_no_difference_between_entropies():
 # --- bundled games, by default -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", models.GAMES)
+@pytest.mark.parametrize("name", AMONG_AGENTS)
 def test_every_bundled_game_is_solved_by_default(name):
     """Soccer, 4 × 5 cells and 761 states, takes half of the time."""
-    game = models.GAMES[name]()
+    game = AMONG_AGENTS[name]()
     solution = vsg.nash(game)
     assert solution.solved, solution.message
     assert solution.certificate.nash_gap <= 1e-3
@@ -324,7 +325,7 @@ def test_from_where_one_starts():
 
 SMALL = {
     name: {"soccer": models.Soccer(rows=2, columns=3)}.get(name, game())
-    for name, game in models.GAMES.items()
+    for name, game in AMONG_AGENTS.items()
 }
 
 

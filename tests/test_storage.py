@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from pyro import poutine
 
 import vsg_ppl as vsg
+from tests.bundled import instances
 from tests.random_games import games
 from vsg_ppl import models, storage
 from vsg_ppl.nash import random_policies
@@ -35,7 +36,7 @@ SMALL = {
     "congestion": models.Congestion(n_agents=3, facilities=3),
     "soccer": models.Soccer(rows=2, columns=3),
 }
-SAVED = {name: SMALL.get(name, game()) for name, game in models.GAMES.items()}
+SAVED = instances(SMALL)
 
 
 def quick(game, **options):

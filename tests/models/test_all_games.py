@@ -15,6 +15,7 @@ import torch
 from pyro import poutine
 
 import vsg_ppl as vsg
+from tests.bundled import instances
 from tests.models.readings import look_up, run
 from vsg_ppl import models
 from vsg_ppl.game import call
@@ -26,7 +27,7 @@ SMALL = {
     "grid": models.GridGame(crash=0.3, slip=0.2),
     "soccer": models.Soccer(rows=2, columns=3),
 }
-PLAYED = {name: SMALL.get(name, game()) for name, game in models.GAMES.items()}
+PLAYED = instances(SMALL)
 FILES = sorted(
     path.stem
     for path in Path(models.__file__).resolve().parent.glob("*.py")
@@ -81,7 +82,7 @@ def test_is_a_game(name):
 def test_can_be_played(name):
     """The program runs as plain Pyro, unrolled in time, every agent acting and being paid."""
     game = PLAYED[name]
-    program = vsg.unroll(game, getattr(game, "horizon", 2))
+    program = vsg.unroll(game, getattr(game, "horizon", None) or 2)
     names = set(poutine.trace(program).get_trace().nodes)
     for agent in game.agents:
         assert f"{agent}_0" in names
@@ -94,7 +95,7 @@ def test_many_plays_at_once(name):
     game = PLAYED[name]
     with pyro.plate("plays", 7), poutine.trace() as trace:
         state = game.initial()
-        for t in range(getattr(game, "horizon", 3)):
+        for t in range(getattr(game, "horizon", None) or 3):
             with at_time(t):
                 state = call(game.step, state, t=t)
     for leaf in leaves(state):
