@@ -145,8 +145,8 @@ class RandomCrowd:
 def shapes(draw: st.DrawFn, *, stationary: bool = False) -> Shape:
     """Random shapes of games."""
     horizon = None if stationary else draw(st.integers(1, 4))
-    discount = draw(st.sampled_from([0.5, 0.9])) if stationary else draw(
-        st.sampled_from([None, 0.8])
+    discount = (
+        draw(st.sampled_from([0.5, 0.9])) if stationary else draw(st.sampled_from([None, 0.8]))
     )
     return Shape(
         seed=draw(st.integers(0, 10_000)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from vsg_ppl.bellman import divergence, transition
@@ -11,8 +14,8 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.mean_field_table import Kernel, MeanFieldTable
 from vsg_ppl.table import Table
 
-LAZY = 20_000
-"""Steps of a stationary crowd's flow after which it is taken not to settle."""
+PATIENCE = 500
+"""Steps towards a crowd at rest after which it is taken not to settle."""
 
 
 def flow(table: MeanFieldTable, policy: Tensor) -> Tensor:
@@ -200,32 +203,60 @@ def _frozen(table: MeanFieldTable, kernel: Kernel, prior: Tensor) -> Table:
 def _stationary(table: MeanFieldTable, policy: Tensor) -> Tensor:
     """The crowd at rest into which the initial law flows.
 
-    Half of the crowd waits in every step: that has the same crowds at rest, and no periods.
+    Where the crowd moves the kernel, that is a fixed point of "where the kernel that this crowd
+    makes would lead": approached half-way each time.
     """
     law = table.initial
-    for k in range(LAZY):
-        joint = (law[:, None] * policy[0])[None]
-        kernel = _step(table, joint[0], 0)
-        if k % 50 == 0:  # where the kernel stays as it is, the crowd ends here
-            law = _limit(table, kernel, policy, law)
-            joint = (law[:, None] * policy[0])[None]
-            kernel = _step(table, joint[0], 0)
-        moved = push(kernel, 0, joint[0])
-        if float((moved - law).abs().sum()) <= 1e-14:
-            return (moved / moved.sum())[None, :, None] * policy
-        law = 0.5 * (law + moved)
-        law = law / law.sum()
+    for k in range(PATIENCE):
+        kernel = _step(table, law[:, None] * policy[0], 0)
+        limit = _limit(table, kernel, policy)
+        off = float((limit - law).abs().sum())
+        if off <= 1e-13 or (k > 0 and not table.moving):
+            return limit[None, :, None] * policy
+        law = 0.5 * (law + limit) if k > 0 else limit
     raise GameError(
-        f"the crowd of {table.name} does not come to rest within {LAZY:,} steps",
+        f"the crowd of {table.name} does not come to rest within {PATIENCE} steps",
         hint="a horizon, or a softer policy (a higher temperature).",
     )
 
 
-def _limit(table: MeanFieldTable, kernel: Kernel, policy: Tensor, law: Tensor) -> Tensor:
-    """Where a law ends if the kernel stays: (1 − c) μ (I − c P)^{-1} with c near 1."""
+def _limit(table: MeanFieldTable, kernel: Kernel, policy: Tensor) -> Tensor:
+    """Where the initial law ends under a kernel that stays, on average over a long time, (S,).
+
+    It is the law at rest of each set of states that nobody leaves, times the chance to end there.
+    """
     frozen = _frozen(table, kernel, table.log_prior)
-    matrix = transition(frozen, [policy[None]])[0, 0]
-    keep = 1.0 - 1e-8
-    eye = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    limit: Tensor = torch.linalg.solve((eye - keep * matrix).T, (1 - keep) * law).clamp_min(0.0)
-    return limit / limit.sum()
+    matrix = transition(frozen, [policy[None]])[0, 0].detach().cpu().numpy()
+    start = table.initial.cpu().numpy()
+    count, of = connected_components(matrix > 0, directed=True, connection="strong")
+    closed = np.ones(count, dtype=bool)
+    rows, columns = (matrix > 0).nonzero()
+    closed[of[rows][of[rows] != of[columns]]] = False
+    passing = ~closed[of]
+    visits = np.zeros(0)
+    if passing.any():
+        inner = matrix[np.ix_(passing, passing)]
+        visits = np.linalg.solve((np.eye(len(inner)) - inner).T, start[passing])
+    law = np.zeros_like(start)
+    for group in closed.nonzero()[0]:
+        members = of == group
+        chance = start[members].sum() + (visits @ matrix[np.ix_(passing, members)]).sum()
+        law[members] = chance * _at_rest(matrix[np.ix_(members, members)])
+    return torch.from_numpy(law / law.sum()).to(table.device)
+
+
+def _at_rest(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The law that an irreducible chain keeps, by Grassmann, Taksar and Heyman's elimination.
+
+    It subtracts nothing, so it is exact in every entry even where the chain hardly mixes.
+    """
+    matrix = matrix.copy()
+    for k in range(len(matrix) - 1, 0, -1):
+        matrix[:k, k] /= matrix[k, :k].sum()
+        matrix[:k, :k] += np.outer(matrix[:k, k], matrix[k, :k])
+    law = np.zeros(len(matrix))
+    law[0] = 1.0
+    for k in range(1, len(matrix)):
+        law[k] = law[:k] @ matrix[:k, k]
+    rest: NDArray[np.float64] = law / law.sum()
+    return rest

@@ -39,6 +39,10 @@ class MeanFieldCertificate:
         """The exploitability: what other certificates call the gap."""
         return self.exploitability
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same in plain JSON values."""
+        return dict(vars(self))
+
 
 def mean_field_certify(
     game: Any, policy: Any, temperature: float | None = None, *, prior: Tensor | None = None

@@ -157,7 +157,7 @@ class Exact:
                 x, width = good
             else:
                 x, good = found.x, (found.x, width)
-                factor = factor**0.5 if found.steps > 15 else max(factor**1.5, 1e-3)
+                factor = factor**0.5 if found.steps > 15 else max(factor**1.5, 1e-2)
             if width == 0.0:
                 return
             width = 0.0 if width < 1e-15 else width * factor

@@ -14,7 +14,6 @@ from functools import cached_property
 from itertools import count
 from typing import Any, TypeAlias
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -32,6 +31,9 @@ from vsg_ppl.tape import Tape, record
 
 Said: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 """Rewards, log priors, numbers of next states (−1: unknown), their probabilities; all by time."""
+
+BIG = 1 << 18
+"""States times actions times times beyond which fewer comparisons are made."""
 
 AGREES = 1e-12
 """How far a tape may be from the program that it was recorded from, relative."""
@@ -69,7 +71,6 @@ class MeanFieldTable:
         actions: its actions.
         states: the S states, by label.
         initial: μ_0, (S,).
-        log_prior: log u(a|s), (H|1, S, A).
         discount: γ.
         horizon: number of decisions, ``None`` for a stationary crowd.
         timed: whether the step takes the time.
@@ -106,8 +107,14 @@ class MeanFieldTable:
     @cached_property
     def moving(self) -> bool:
         """Whether the crowd moves the next states, not only the rewards."""
+        tapes = [self._tape(piece) for piece in self._pieces(self._all)]
+        return any(tape is None or tape.depends(2) or tape.depends(3) for tape in tapes)
+
+    @cached_property
+    def sees_actions(self) -> bool:
+        """Whether the step may see what the crowd does, and not only where it is."""
         tape = self._tape(self._all)
-        return tape is None or tape.depends(2) or tape.depends(3)
+        return tape is None or not tape.sums_only((0, 2, 3))
 
     def kernel(self, joint: Tensor, times: Sequence[int] | None = None) -> Kernel:
         """What the step does amid this crowd.
@@ -131,7 +138,7 @@ class MeanFieldTable:
             if len(probabilities) > 1 and which != self._all:
                 probabilities = probabilities[list(which)]
         if not torch.isfinite(rewards).all():
-            self._run(joint.detach(), which, check=True)  # says where
+            self._whole(joint.detach(), which)  # says where
             raise GameError(f"a reward of {self.name} is not finite amid some crowd")
         return Kernel(rewards, numbers.clamp_min(0), probabilities)
 
@@ -139,16 +146,16 @@ class MeanFieldTable:
         """The table of one agent's game against this crowd, (H, S, A) or (1, S, A)."""
         # from the program itself: what is certified must not hang on a tape
         with torch.no_grad():
-            rewards, log_prior, numbers, probabilities = self._run(joint, self._all, check=True)
+            rewards, log_prior, numbers, probabilities = self._whole(joint, self._all)
             self._check_inside(joint, self._all, numbers, probabilities)
         return Table(
             agents=(self.agent,),
             actions=(self.actions,),
             states=self.states,
-            log_priors=(_once(log_prior)[None],),
+            log_priors=(log_prior[None],),
             rewards=(_once(rewards)[None],),
-            successors=_once(numbers.clamp_min(0)),
-            probabilities=_once(probabilities)[None],
+            successors=numbers.clamp_min(0),
+            probabilities=probabilities[None],
             initial=self.initial[None],
             discount=self.discount,
             horizon=self.horizon,
@@ -167,7 +174,8 @@ class MeanFieldTable:
         """The same table without tapes: every answer comes from the program itself."""
         plain = copy(self)
         plain._taped = False
-        vars(plain).pop("moving", None)
+        for known in ("moving", "sees_actions"):
+            vars(plain).pop(known, None)
         return plain
 
     @cached_property
@@ -187,34 +195,76 @@ class MeanFieldTable:
 
     @cached_property
     def fixed(self) -> tuple[Tensor, Tensor]:
-        """Successors and probabilities that no crowd changes."""
-        which = self._all if self.timed else (0,)
-        _, _, numbers, probabilities = self._run(self._even(which), which, check=True)
-        self._check_inside(self._even(which), which, numbers, probabilities)
-        return _once(numbers), _once(probabilities)
+        """Successors and probabilities that no crowd changes, (H|1, S, A|1, K)."""
+        numbers, probabilities = self._constant(2), self._constant(3)
+        self._check_inside(self.even(), self._all, numbers, probabilities)
+        return numbers, probabilities
+
+    @cached_property
+    def log_prior(self) -> Tensor:
+        """log u(a|s), (H|1, S, A)."""
+        return self._constant(1)
+
+    def _constant(self, output: int) -> Tensor:
+        """One of the step's outputs that no crowd changes, by time only if the time does."""
+        parts: list[Tensor] = []
+        for piece in self._pieces(self._all):
+            tape = self._tape(piece)
+            if tape is None or tape.depends(output):
+                runs = [self._run(self._random(seed, len(piece)), piece) for seed in (0, 1)]
+                if not _same(runs[0][output], runs[1][output]):
+                    raise GameError(
+                        f"the prior of '{self.agent}' reads the crowd",
+                        hint="let the reward read it; the prior is what is available.",
+                    )
+                parts = _shared(parts, runs[0][output])
+            else:
+                constant = tape.outputs[output]
+                assert isinstance(constant, Tensor)
+                parts = _shared(parts, constant)
+                tape.outputs[output] = parts[-1]  # what is the same at every time is kept once
+        return _merged(parts, [len(piece) for piece in self._pieces(self._all)])
 
     def _settle(self) -> None:
-        """Choose how to run the step, over all times at once if it can; read the prior."""
-        probes = [self._random(seed) for seed in range(2)]
-        slow = [self._by_time(joint, self._all) for joint in probes[: 1 if self.timed else 0]]
+        """Choose how to run the step: over many times at once, if it can."""
+        few = (0, self.times // 2, self.times - 1) if self._big(self.times) else self._all
+        which = (*sorted(set(few)), 0)  # more than one, so that nobody can make it a number
+        probe = self._random(0, len(which))
         try:
-            fast = [self._at_once(joint, self._all) for joint in probes]
+            fast = self._at_once(probe, which)
         except (GameError, RuntimeError, TypeError, ValueError):
             self._batched = False
-            fast = [self._by_time(joint, self._all) for joint in probes]
-        for one, other in zip(slow, fast, strict=False):
-            if not all(_same(x, y) for x, y in zip(one, other, strict=True)):
-                self._batched, fast = False, [self._by_time(joint, self._all) for joint in probes]
-        if not _same(fast[0][1], fast[1][1]):
-            raise GameError(
-                f"the prior of '{self.agent}' reads the crowd",
-                hint="let the reward read it; the prior is what is available, and how likely.",
-            )
-        self.log_prior = _once(fast[0][1])
+            return
+        if self.timed:
+            slow = self._by_time(probe, which)
+            self._batched = all(_same(x, y) for x, y in zip(slow, fast, strict=True))
+
+    def _big(self, times: int) -> bool:
+        return times * len(self.states) * self.actions.size > BIG
+
+    def _pieces(self, which: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The times in groups, each of which fits into one run."""
+        if not self._batched:
+            return [which]
+        most = max(1, CHUNK // (4 * len(self.states) * self.actions.size))
+        return [which[k : k + most] for k in range(0, len(which), most)]
 
     def _outputs(self, joint: Tensor, which: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
-        tape = self._tape(which)
-        return self._run(joint, which, check=False) if tape is None else tape(joint, wanted)
+        """Some of the step's outputs amid a crowd, from tapes where there are any."""
+        found, start = [], 0
+        for piece in self._pieces(which):
+            part = joint[start : start + len(piece)]
+            start += len(piece)
+            tape = self._tape(piece)
+            if tape is not None:
+                found.append(tape(part, wanted))
+            else:
+                run = self._run(part, piece, check=False)
+                found.append([run[k] for k in wanted])
+        if len(found) == 1:
+            return found[0]
+        sizes = [len(piece) for piece in self._pieces(which)]
+        return [_stacked(list(parts), sizes) for parts in zip(*found, strict=True)]
 
     def _tape(self, which: tuple[int, ...]) -> Tape | None:
         """The recorded step at these times, once it has proved right amid other crowds."""
@@ -223,8 +273,9 @@ class MeanFieldTable:
         key = which if self.timed else tuple(range(len(which)))
         if key not in self._tapes:
             self._tapes[key] = None
+            seeds = (0, 1) if self._big(len(key)) else (0, 1, 2)
             with pyro.validation_enabled(False), torch.no_grad():
-                first, *others = (self._random(seed, len(key)) for seed in range(3))
+                first, *others = (self._random(seed, len(key)) for seed in seeds)
                 try:
                     tape = record(lambda joint: self._run(joint, key, check=False), first)
                 except NotImplementedError:  # an operation that cannot be watched
@@ -241,19 +292,25 @@ class MeanFieldTable:
                     self._tapes[key] = tape
         return self._tapes[key]
 
-    def _run(
-        self, joint: Tensor, which: tuple[int, ...], *, check: bool
-    ) -> Said:
-        """The step as the program runs it."""
-        if self._batched:
-            most = max(1, CHUNK // (4 * len(self.states) * self.actions.size))
-            if len(which) > most:
-                starts = range(0, len(which), most)
-                return _stack(
-                    [self._at_once(joint[k : k + most], which[k : k + most], check) for k in starts]
-                )
-            return self._at_once(joint, which, check)
-        return self._by_time(joint, which, check)
+    def _run(self, joint: Tensor, which: tuple[int, ...], *, check: bool = True) -> Said:
+        """The step as the program runs it, at times that fit into one run."""
+        run = self._at_once if self._batched else self._by_time
+        return run(joint, which, check)
+
+    def _whole(self, joint: Tensor, which: tuple[int, ...]) -> Said:
+        """The same at any times; all but the rewards by time only if they differ."""
+        pieces = self._pieces(which)
+        rewards: list[Tensor] = []
+        rest: list[list[Tensor]] = [[], [], []]
+        start = 0
+        for piece in pieces:
+            run = self._run(joint[start : start + len(piece)], piece)
+            start += len(piece)
+            rewards.append(run[0])
+            rest = [_shared(kept, x) for kept, x in zip(rest, run[1:], strict=True)]
+        sizes = [len(piece) for piece in pieces]
+        log_prior, numbers, probabilities = (_merged(kept, sizes) for kept in rest)
+        return torch.cat(rewards), log_prior, numbers, probabilities
 
     def _by_time(self, joint: Tensor, which: tuple[int, ...], check: bool = True) -> Said:
         """A run for each time, which the step gets as a number."""
@@ -375,6 +432,7 @@ def mean_field_table(
         try:
             table = MeanFieldTable(game, exploration, *found)
             table.kernel(table._random(0))
+            assert table.log_prior is not None  # read now what else would fail later
         except Unreached as error:
             more = error.rows if more is None else torch.cat([more, error.rows]).unique(dim=0)
             continue
@@ -483,27 +541,47 @@ class _Places(Sequence[Any]):
 
 
 def _stack(runs: list[Said]) -> Said:
-    """Runs one after another; where they have fewer successors, some of probability zero."""
+    """Runs one after another."""
     if len(runs) == 1:
         return runs[0]
-    k = max(max(run[2].shape[-1], run[3].shape[-1]) for run in runs)
-    size = max(max(run[2].shape[2], run[3].shape[2]) for run in runs)
-
-    def wide(x: Tensor) -> Tensor:
-        x = x.expand(*x.shape[:2], size, x.shape[-1])
-        return torch.nn.functional.pad(x, (0, k - x.shape[-1]))
-
-    def full(run: Said) -> tuple[Tensor, Tensor]:
-        shape = np.broadcast_shapes(run[2].shape, run[3].shape)
-        return run[2].expand(shape), run[3].expand(shape)
-
-    parts = [full(run) for run in runs]
+    sizes = [len(run[0]) for run in runs]
+    rewards, priors, numbers, laws = (list(parts) for parts in zip(*runs, strict=True))
     return (
-        torch.cat([run[0] for run in runs]),
-        torch.cat([run[1] for run in runs]),
-        torch.cat([wide(numbers) for numbers, _ in parts]),
-        torch.cat([wide(law) for _, law in parts]),
+        torch.cat(rewards),
+        _stacked(priors, sizes),
+        _stacked(numbers, sizes),
+        _stacked(laws, sizes),
     )
+
+
+def _stacked(parts: list[Tensor], sizes: list[int]) -> Tensor:
+    """Parts by time as one; where some have fewer successors, more of probability 0 are added."""
+    if len(parts) == 1:
+        return parts[0]
+    wide = [max(extents) for extents in zip(*(part.shape[2:] for part in parts), strict=True)]
+    out = []
+    for part, size in zip(parts, sizes, strict=True):
+        if part.ndim == 4:
+            part = torch.nn.functional.pad(part, (0, wide[-1] - part.shape[-1]))
+        out.append(part.expand(size, part.shape[1], *wide))
+    return torch.cat(out)
+
+
+def _shared(parts: list[Tensor], part: Tensor) -> list[Tensor]:
+    """The parts and another; one that only repeats the first takes no memory of its own."""
+    first = parts[0][:1] if parts else part
+    same = parts and first.shape[1:] == part.shape[1:]
+    if same and bool((parts[0] == first).all()) and bool((part == first).all()):
+        return [*parts, first]
+    return [*parts, part]
+
+
+def _merged(parts: list[Tensor], sizes: list[int]) -> Tensor:
+    """Parts by time as one, with a single time if all are alike."""
+    first = parts[0]
+    if all(part.data_ptr() == first.data_ptr() for part in parts):
+        return _once(first)
+    return _stacked(parts, sizes)
 
 
 def _once(x: Tensor) -> Tensor:

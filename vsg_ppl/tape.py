@@ -35,7 +35,7 @@ class Tape:
     """What a function computes from one tensor; made by `record`. Replays are differentiable."""
 
     def __init__(
-        self, operations: Sequence[_Operation], outputs: Sequence[Tensor | _Slot], slots: int
+        self, operations: Sequence[_Operation], outputs: list[Tensor | _Slot], slots: int
     ) -> None:
         self.operations, self.outputs, self.slots = operations, outputs, slots
         self._parts: dict[tuple[int, ...], list[_Operation]] = {}
@@ -43,6 +43,23 @@ class Tape:
     def depends(self, output: int) -> bool:
         """Whether an output is computed from the input at all."""
         return isinstance(self.outputs[output], _Slot)
+
+    def sums_only(self, wanted: tuple[int, ...]) -> bool:
+        """Whether these outputs see the input only as its sums over the last dimension."""
+        aten = torch.ops.aten
+        whole = {_Slot(0)}  # the input, and parts of it along its first dimension
+        for operation in self._needed(wanted):
+            inside, _ = tree_flatten((operation.args, operation.kwargs))
+            if whole.isdisjoint(part for part in inside if type(part) is _Slot):
+                continue
+            args = operation.args
+            if operation.run is aten.sum.dim_IntList and args[1] == [-1]:
+                continue
+            rows = operation.run is aten.index.Tensor and len(args[1]) == 1
+            if not rows and not (operation.run is aten.slice.Tensor and args[1:2] in ([], [0])):
+                return False
+            whole |= {slot for slot in operation.results if slot is not None}
+        return whole.isdisjoint(part for part in self.outputs if type(part) is _Slot)
 
     def __call__(self, x: Tensor, wanted: tuple[int, ...]) -> list[Tensor]:
         """These outputs for another input of the same shape."""
