@@ -138,6 +138,20 @@ def test_algorithm_4_and_prior_descent_by_loops(shape, every, tau):
     assert solution.history[-1]["exploitability"] == pytest.approx(want, abs=1e-9)
 
 
+def test_algorithm_4_cycles_at_low_temperatures():
+    """It ends in a cycle far from the soft equilibrium, which exists."""
+    hot, cold = (
+        vsg.mean_field_nash(
+            LeftRight(), method="algorithm4", temperature=tau, max_steps=300, tolerance=1e-10
+        )
+        for tau in (2.0, 0.2)
+    )
+    assert hot.solved and not cold.solved
+    assert cold.history[-1]["residual"] > 0.5 and cold.history[-2]["residual"] > 0.5
+    exact = vsg.mean_field_nash(LeftRight(), temperature=0.2)
+    assert exact.solved and exact.certificate.regularised < 1e-8
+
+
 def test_prior_descent_reaches_an_equilibrium_without_regularisation():
     solution = vsg.mean_field_nash(
         LeftRight(), method="algorithm4", temperature=2.0, move_prior=1, tolerance=1e-6

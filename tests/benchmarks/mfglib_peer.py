@@ -1,7 +1,7 @@
 """Run where MFGLib is: seconds of CPU for an iteration, or to an exploitability, as JSON.
 
-    python mfglib_peer.py iterate ENVIRONMENT ALGORITHM ITERATIONS
-    python mfglib_peer.py reach ENVIRONMENT ALGORITHM EXPLOITABILITY ITERATIONS
+python mfglib_peer.py iterate ENVIRONMENT ALGORITHM ITERATIONS
+python mfglib_peer.py reach ENVIRONMENT ALGORITHM EXPLOITABILITY ITERATIONS
 """
 
 import json
