@@ -121,7 +121,9 @@ def optimality(agent: str, reward: Any, *, name: str | None = None) -> None:
 
     Args:
         agent: whose reward it is.
-        reward: the reward, a number or a tensor without event dimensions.
+        reward: the reward, a number or a tensor without event dimensions. Torch makes a tensor of
+            whole numbers times a Python float single precision: write ``0.1 * place.double()``
+            where seven digits are not enough.
         name: a name for this part of the reward, if it has several.
     """
     site = f"O_{agent}" if name is None else f"O_{agent}.{name}"

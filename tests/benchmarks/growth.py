@@ -67,6 +67,9 @@ def _draw(by_states: list[tuple[float, int]], by_time: list[tuple[float, int]]) 
         axis.loglog(x, seconds, marker="o", color="#0072b2", label="an iteration")
         line = [seconds[-1] * k / x[-1] for k in x]
         axis.loglog(x, line, ls="--", lw=1, color="#8a8a8a", label="linear")
+        if x[-1] < 1000:
+            axis.minorticks_off()
+            axis.set_xticks(x, [str(k) for k in x])
         axis.set_xlabel(label)
         axis.set_ylabel("seconds of CPU")
         axis.grid(color="#e4e4e4", linewidth=0.6)
