@@ -18,6 +18,7 @@ from vsg_ppl.models.building_evacuation import BuildingEvacuation
 from vsg_ppl.models.chicken import Chicken
 from vsg_ppl.models.congestion import Congestion
 from vsg_ppl.models.crowd_motion import CrowdMotion
+from vsg_ppl.models.equilibrium_price import EquilibriumPrice
 from vsg_ppl.models.grid import GridGame
 from vsg_ppl.models.hedge import Hedge
 from vsg_ppl.models.left_right import LeftRight
@@ -26,6 +27,7 @@ from vsg_ppl.models.malware import Malware
 from vsg_ppl.models.matching_pennies import MatchingPennies
 from vsg_ppl.models.prisoners_dilemma import PrisonersDilemma
 from vsg_ppl.models.random_game import RandomGame
+from vsg_ppl.models.random_linear import RandomLinear
 from vsg_ppl.models.rock_paper_scissors import RockPaperScissors
 from vsg_ppl.models.rock_paper_scissors_crowd import RockPaperScissorsCrowd
 from vsg_ppl.models.soccer import Soccer
@@ -34,6 +36,7 @@ from vsg_ppl.models.susceptible_infected import SusceptibleInfected
 from vsg_ppl.models.thermostat import Thermostat
 from vsg_ppl.models.three_agents import ThreeAgents
 from vsg_ppl.models.torus_crowd import TorusCrowd
+from vsg_ppl.models.treasure_hunting import TreasureHunting
 
 #: Bundled games by the name of their file; each is a dataclass whose parameters have defaults.
 GAMES: dict[str, type] = {
@@ -44,6 +47,7 @@ GAMES: dict[str, type] = {
     "chicken": Chicken,
     "congestion": Congestion,
     "crowd_motion": CrowdMotion,
+    "equilibrium_price": EquilibriumPrice,
     "grid": GridGame,
     "hedge": Hedge,
     "left_right": LeftRight,
@@ -52,6 +56,7 @@ GAMES: dict[str, type] = {
     "matching_pennies": MatchingPennies,
     "prisoners_dilemma": PrisonersDilemma,
     "random_game": RandomGame,
+    "random_linear": RandomLinear,
     "rock_paper_scissors": RockPaperScissors,
     "rock_paper_scissors_crowd": RockPaperScissorsCrowd,
     "soccer": Soccer,
@@ -60,6 +65,7 @@ GAMES: dict[str, type] = {
     "thermostat": Thermostat,
     "three_agents": ThreeAgents,
     "torus_crowd": TorusCrowd,
+    "treasure_hunting": TreasureHunting,
 }
 
 __all__ = [
@@ -72,6 +78,7 @@ __all__ = [
     "Chicken",
     "Congestion",
     "CrowdMotion",
+    "EquilibriumPrice",
     "GridGame",
     "Hedge",
     "LeftRight",
@@ -80,6 +87,7 @@ __all__ = [
     "MatchingPennies",
     "PrisonersDilemma",
     "RandomGame",
+    "RandomLinear",
     "RockPaperScissors",
     "RockPaperScissorsCrowd",
     "Soccer",
@@ -88,5 +96,6 @@ __all__ = [
     "Thermostat",
     "ThreeAgents",
     "TorusCrowd",
+    "TreasureHunting",
     "matrix_game",
 ]

@@ -15,10 +15,13 @@ AMID_A_CROWD = {name: game for name, game in models.GAMES.items() if is_mean_fie
 SMALL_CROWDS = {
     "building_evacuation": models.BuildingEvacuation(floors=2, rows=2, columns=3, horizon=3),
     "crowd_motion": models.CrowdMotion(rows=3, columns=4, horizon=5),
+    "equilibrium_price": models.EquilibriumPrice(store=2, most_made=1, most_ordered=1, horizon=3),
     "linear_quadratic": models.LinearQuadratic(reach=2, steer=1, horizon=3),
     "malware": models.Malware(levels=5),
+    "random_linear": models.RandomLinear(size=3, horizon=3),
     "susceptible_infected": models.SusceptibleInfected(horizon=4),
     "torus_crowd": models.TorusCrowd(size=3, horizon=4),
+    "treasure_hunting": models.TreasureHunting(horizon=3),
 }
 
 

@@ -24,6 +24,9 @@ EXACT = [
     "malware",
     "crowd_motion",
     "torus_crowd",
+    "treasure_hunting",
+    "equilibrium_price",
+    "random_linear",
 ]
 
 

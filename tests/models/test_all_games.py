@@ -6,9 +6,10 @@ import importlib
 import inspect
 import random
 import re
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -84,8 +85,8 @@ def test_can_be_played(name):
     game = PLAYED[name]
     program = vsg.unroll(game, getattr(game, "horizon", None) or 2)
     names = set(poutine.trace(program).get_trace().nodes)
-    for agent in game.agents:
-        assert f"{agent}_0" in names
+    for agent, sites in sites_of(game).items():
+        assert names.issuperset(f"{site}_0" for site in sites)
         assert any(name.startswith(f"O_{agent}") for name in names)
 
 
@@ -100,8 +101,8 @@ def test_many_plays_at_once(name):
                 state = call(game.step, state, t=t)
     for leaf in leaves(state):
         assert leaf.expand(7).dtype == torch.long
-    for agent in game.agents:
-        assert trace.trace.nodes[f"{agent}_0"]["value"].shape == (7,)
+    for site in chain(*sites_of(game).values()):
+        assert trace.trace.nodes[f"{site}_0"]["value"].shape == (7,)
 
 
 @pytest.mark.parametrize("name", models.GAMES)
@@ -135,13 +136,23 @@ def test_table_says_what_the_program_does(name):
         for t in {0, table.times // 2, table.times - 1}:
             if table.reachable is not None and not table.reachable[t, k]:
                 continue
-            chosen = dict(zip(game.agents, actions, strict=True))
+            chosen = {
+                site: int(choice)
+                for own, action in zip(table.actions, actions, strict=True)
+                for site, choice in zip(own.sites, np.unravel_index(action, own.sizes), strict=True)
+            }
             law, rewards = run(game, table.states[k], chosen, t)
             found_law, found_rewards = look_up(table, k, tuple(actions), t)
             if is_last(table, t):
                 law, found_law = {}, {}
             assert found_law == pytest.approx(law, abs=1e-12)
             assert found_rewards == pytest.approx([rewards[a] for a in game.agents], abs=1e-12)
+
+
+def sites_of(game):
+    """The action sites of each agent."""
+    table = vsg.tabulate(game)
+    return {agent: own.sites for agent, own in zip(table.agents, table.actions, strict=True)}
 
 
 def is_last(table, t):

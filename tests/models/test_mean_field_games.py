@@ -17,7 +17,14 @@ from vsg_ppl import models
 
 SMALL = {name: SMALL_CROWDS.get(name, game()) for name, game in AMID_A_CROWD.items()}
 #: Nobody's movements depend on the crowd, and company costs.
-MONOTONE = ("beach_bar", "building_evacuation", "crowd_motion", "left_right", "torus_crowd")
+MONOTONE = (
+    "beach_bar",
+    "building_evacuation",
+    "crowd_motion",
+    "equilibrium_price",
+    "left_right",
+    "torus_crowd",
+)
 
 #: Exploitability of the uniform policy, by the definitions of the literature's library, float64.
 OF_UNIFORM = {
@@ -28,6 +35,9 @@ OF_UNIFORM = {
     "linear_quadratic": 2.13812263,
     "building_evacuation": 0.32126509,
     "crowd_motion": 1.46748295,
+    "treasure_hunting": 50 / 27,
+    "equilibrium_price": 22.21518569,
+    "random_linear": 34.56026334,
 }
 
 
@@ -104,6 +114,12 @@ PARAMETERS = {
         models.CrowdMotion,
         *(st.integers(1, 9), FEW, FEW, FEW, numbers(-1, 20), SHARE, FLOOR, st.integers(0, 99)),
     ),
+    "equilibrium_price": st.builds(
+        models.EquilibriumPrice,
+        *(STEPS, st.integers(0, 4), st.integers(0, 3), st.integers(0, 3)),
+        *(numbers(0.1, 5), numbers(0.1, 2), numbers(0.3, 3)),
+        *(numbers(-1, 2) for _ in range(5)),
+    ),
     "left_right": st.builds(models.LeftRight, STEPS),
     "linear_quadratic": st.builds(
         models.LinearQuadratic,
@@ -113,10 +129,14 @@ PARAMETERS = {
     "malware": st.builds(
         models.Malware, st.integers(2, 9), numbers(0, 2), numbers(0, 2), numbers(0, 0.99)
     ),
+    "random_linear": st.builds(models.RandomLinear, STEPS, FEW, numbers(0, 10), st.integers(0, 99)),
     "rock_paper_scissors_crowd": st.builds(models.RockPaperScissorsCrowd, STEPS),
     "susceptible_infected": st.builds(models.SusceptibleInfected, STEPS, SHARE, SHARE, SHARE),
     "torus_crowd": st.builds(
         models.TorusCrowd, st.integers(1, 7), st.integers(1, 7), SHARE, numbers(-1, 20), FLOOR
+    ),
+    "treasure_hunting": st.builds(
+        models.TreasureHunting, STEPS, FEW, numbers(-1, 3), numbers(0, 3)
     ),
 }
 
@@ -276,6 +296,47 @@ def test_an_epidemic_that_stays():
     assert q[1, 0] > q[1, 1]
 
 
+@pytest.mark.parametrize(
+    "game", [models.TreasureHunting(), models.TreasureHunting(4, places=5, value=2.0, cost=0.3)]
+)
+def test_treasure_hunters_meet_or_spread(game):
+    n, later = game.places, game.horizon - 1
+    policy = uniform(told(game))
+    policy[1:] = np.eye(n)  # stay
+    check_equilibrium(game, policy)
+    spread = vsg.mean_field_certify(game, torch.tensor(policy))
+    assert spread.value == pytest.approx(later * game.value * (1 + 1 / n) / 2, abs=1e-12)
+    for place in range(n):
+        policy[0] = np.eye(n)[place]
+        check_equilibrium(game, policy)
+        met = vsg.mean_field_certify(game, torch.tensor(policy))
+        assert met.value == pytest.approx(later * game.value, abs=1e-12)
+
+
+def test_firms_get_rid_of_their_stock():
+    game = models.EquilibriumPrice()
+    tale = told(game)
+    policy = np.zeros((5, 4, 9))
+    policy[:, 0, 0] = policy[4, :, 0] = policy[:4, 1:, 3] = 1  # make one if there is stock
+    check_equilibrium(game, policy)
+    made = (flow(tale, policy).sum(1) * (np.arange(9) // 3)).sum(1)
+    np.testing.assert_allclose(1 / (made + 1), [4 / 7, 2 / 3, 4 / 5, 1, 1])
+
+
+def test_a_random_game_with_two_equilibria():
+    game = models.RandomLinear(horizon=1, size=2, seed=2)
+    for other in (0, 1):
+        check_equilibrium(game, np.eye(2)[[[other, 0]]])
+
+
+def test_random_games_leave_the_global_generator_alone():
+    state = torch.get_rng_state()
+    game = models.RandomLinear()
+    vsg.mean_field_table(game)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(game.numbers[0], models.RandomLinear(seed=1).numbers[0])
+
+
 # --- malware, without a horizon -----------------------------------------------------------------
 
 
@@ -350,7 +411,8 @@ def test_monotone(name, one, other):
 
 @pytest.mark.parametrize("name", AMID_A_CROWD)
 def test_whom_the_crowd_moves(name):
-    assert table_of(SMALL[name]).moving == (name in ("linear_quadratic", "susceptible_infected"))
+    moving = ("linear_quadratic", "random_linear", "susceptible_infected", "treasure_hunting")
+    assert table_of(SMALL[name]).moving == (name in moving)
 
 
 @given(
@@ -395,6 +457,9 @@ def test_labels():
         "torus_crowd": ["SOUTH", "NORTH", "EAST", "WEST", "STAY"],
         "braess": ["TOP", "BOTTOM", "END"],
         "malware": ["WAIT", "REPAIR"],
+        "treasure_hunting": ["0", "1", "2"],
+        "equilibrium_price": ["0,0", "0,1", "1,0", "1,1"],
+        "random_linear": ["0", "1", "2"],
     }.items():
         assert table_of(SMALL[name]).actions.names() == labels
 
@@ -427,6 +492,16 @@ def test_labels():
         ("torus_crowd", {"slip": 1.1}, "a probability"),
         ("torus_crowd", {"floor": 0.0}, "greater than 0"),
         ("malware", {"levels": 1}, "at least 2"),
+        ("treasure_hunting", {"places": 0}, "0 places"),
+        ("treasure_hunting", {"cost": -0.1}, "cost is -0.1"),
+        ("equilibrium_price", {"store": -1}, "store is -1"),
+        ("equilibrium_price", {"most_made": -1}, "most_made is -1"),
+        ("equilibrium_price", {"most_ordered": -2}, "most_ordered is -2"),
+        ("equilibrium_price", {"demand": 0.0}, "demand is 0"),
+        ("equilibrium_price", {"others": 0.0}, "others is 0"),
+        ("equilibrium_price", {"elasticity": -1.0}, "elasticity is -1"),
+        ("random_linear", {"size": 0}, "0 states"),
+        ("random_linear", {"scale": -1.0}, "scale is -1"),
     ],
 )
 def test_parameters_out_of_range(name, parameters, words):

@@ -346,15 +346,81 @@ def malware(game):
     return Told(list(range(n)), 2, None, {0: 1.0}, amid)
 
 
+def treasure_hunting(game):
+    n = game.places
+
+    def amid(t, crowd):
+        apart = {
+            s: sum((share - (who == (s, s))) ** 2 for who, share in crowd.items()) for s in range(n)
+        }
+
+        def step(s, a):
+            if t == 0:
+                return 0.0, {a: 1.0}
+            k = game.cost * apart[s]
+            law = {there: k / (1 + n * k) for there in range(n)}
+            law[a] += 1 / (1 + n * k)
+            return game.value * (1 - apart[s] / 2) if a == s else 0.0, law
+
+        return step
+
+    labels, law = alike(range(n))
+    return Told(labels, n, game.horizon, law, amid)
+
+
+def equilibrium_price(game):
+    orders = game.most_ordered + 1
+    c = (
+        *(game.cost_made, game.cost_squared, game.cost_ordered),
+        *(game.cost_lacking, game.cost_stored),
+    )
+
+    def amid(t, crowd):
+        supply = sum(share * (a // orders) for (_, a), share in crowd.items()) + game.others
+        price = (game.demand / supply) ** (1 / game.elasticity)
+
+        def step(s, a):
+            q, h = divmod(a, orders)
+            reward = (price - c[0]) * q - c[1] * q**2 - c[2] * h
+            reward -= (c[2] + c[3]) * max(q - s, 0) + c[4] * s
+            return reward, {min(s - min(q, s) + h, game.store): 1.0}
+
+        return step
+
+    labels, law = alike(range(game.store + 1))
+    return Told(labels, (game.most_made + 1) * orders, game.horizon, law, amid)
+
+
+def random_linear(game):
+    n, m = game.size, game.scale
+    with torch.random.fork_rng(devices=[]):  # rewards first, by torch's global generator
+        torch.manual_seed(game.seed)
+        r1, r2 = ((2 * m * torch.rand(n, n) - m).double().numpy() for _ in range(2))
+        p1, p2 = ((2 * m * torch.rand(n, n, n) - m).double().numpy() for _ in range(2))
+
+    def amid(t, crowd):
+        joint = np.array([[crowd[s, a] for a in range(n)] for s in range(n)])
+        rewards = r1 @ joint + r2
+        weights = np.exp(p1 @ joint + p2)  # by next state, state, action
+        law = weights / weights.sum(0)
+        return lambda s, a: (rewards[s, a], dict(enumerate(law[:, s, a])))
+
+    labels, law = alike(range(n))
+    return Told(labels, n, game.horizon, law, amid)
+
+
 TOLD = {
     "BeachBar": beach_bar,
     "Braess": braess,
     "BuildingEvacuation": building_evacuation,
     "CrowdMotion": crowd_motion,
+    "EquilibriumPrice": equilibrium_price,
     "LeftRight": left_right,
     "LinearQuadratic": linear_quadratic,
     "Malware": malware,
+    "RandomLinear": random_linear,
     "RockPaperScissorsCrowd": rock_paper_scissors,
     "SusceptibleInfected": susceptible_infected,
     "TorusCrowd": torus_crowd,
+    "TreasureHunting": treasure_hunting,
 }
