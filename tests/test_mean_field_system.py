@@ -13,8 +13,8 @@ import vsg_ppl.mean_field_system as module
 from tests.random_crowds import RandomCrowd, random_policy, shapes
 from vsg_ppl.crowd_flow import backup, flow
 from vsg_ppl.mean_field_exact import newton
-from vsg_ppl.mean_field_system import Smooth, System, solve
-from vsg_ppl.models import BeachBar, LinearQuadratic, TorusCrowd
+from vsg_ppl.mean_field_system import Indirect, Smooth, System, solve
+from vsg_ppl.models import BeachBar, EquilibriumPrice, LinearQuadratic, TorusCrowd
 
 SMOOTHS = [Smooth(temperature=0.4), Smooth(width=1e-2)]
 
@@ -48,7 +48,7 @@ def test_derivative_where_only_the_own_state_is_read(game, smooth, monkeypatch):
     full = System(vsg.mean_field_table(game))
     monkeypatch.setattr(module, "FULL", 0)
     local = System(vsg.mean_field_table(game))
-    assert full.full and not local.full and local.local()
+    assert full.full and not local.full and local.local
     x = full.point(random_policy(full.table, 3), smooth) + 0.01
     one, other = (system.linearised(x, smooth)[1].toarray() for system in (full, local))
     np.testing.assert_allclose(one, other, atol=1e-10)
@@ -56,8 +56,8 @@ def test_derivative_where_only_the_own_state_is_read(game, smooth, monkeypatch):
 
 def test_who_reads_the_crowd_elsewhere_is_found_out(monkeypatch):
     monkeypatch.setattr(module, "FULL", 0)
-    assert System(vsg.mean_field_table(BeachBar())).local()
-    assert not System(vsg.mean_field_table(LinearQuadratic())).local()
+    assert System(vsg.mean_field_table(BeachBar())).local
+    assert not System(vsg.mean_field_table(LinearQuadratic())).local
 
 
 @settings(max_examples=20)
@@ -129,3 +129,26 @@ def test_logs_of_a_cooler_policy():
     cooled = system.policy(system.cooled(x, 1.0, 0.5), Smooth(temperature=0.5))
     square = policy**2  # the prior is uniform
     torch.testing.assert_close(cooled, square / square.sum(-1, keepdim=True))
+
+
+@settings(max_examples=15)
+@given(shapes() | shapes(stationary=True), st.sampled_from(SMOOTHS), st.integers(0, 99))
+def test_products_where_the_matrix_is_not_made(shape, smooth, seed):
+    """Forward differentiation through the crowd, of what the full matrix has as entries."""
+    table = vsg.mean_field_table(RandomCrowd(shape))
+    full, products = System(table), System(table)
+    products.full = False
+    if products.local:  # one state, say
+        return
+    x = full.point(random_policy(table, seed), smooth) + 0.01
+    one, other = (system.linearised(x, smooth)[1] for system in (full, products))
+    assert isinstance(other, Indirect)
+    vector = np.random.default_rng(seed).normal(size=len(x))
+    np.testing.assert_allclose(other.product(vector), one @ vector, atol=1e-10)
+
+
+def test_a_crowd_that_is_read_as_a_whole_and_large(monkeypatch):
+    """Prices depend on everybody; the matrix is too large to make, and GMRES takes its place."""
+    monkeypatch.setattr(module, "FULL", 20)
+    solution = vsg.mean_field_nash(EquilibriumPrice(store=8))
+    assert solution.solved and solution.certificate.exploitability < 1e-8

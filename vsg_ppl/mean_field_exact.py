@@ -9,12 +9,15 @@ import scipy.sparse as sparse
 import torch
 from torch import Tensor
 
-from vsg_ppl.mean_field_iterations import mirror_descent
+from vsg_ppl.mean_field_iterations import fictitious_play, mirror_descent
 from vsg_ppl.mean_field_run import Run
-from vsg_ppl.mean_field_system import Array, Smooth, System, solve
+from vsg_ppl.mean_field_system import Array, Indirect, Smooth, System, solve
 
 LARGEST = 200_000
 """Unknowns up to which Newton's matrix is factorised."""
+
+FIRST_ORDER = 1000
+"""Steps of mirror descent, and of fictitious play, where the unknowns are more."""
 
 MANY = 3000
 """Unknowns up to which several starts, and the path along the horizon, are tried."""
@@ -45,6 +48,8 @@ def newton(
         move = solve(matrix, -error)
         better = None if move is None else _search(system, x, move, smooth, error)
         if better is None:
+            if isinstance(matrix, Indirect):
+                return Found(x, off, k)
             return _damped(system, x, smooth, tolerance, k, max_steps)
         x = better
     return Found(x, float(np.abs(system.equations(x, smooth)).max()), max_steps)
@@ -68,6 +73,7 @@ def _damped(
     """Levenberg and Marquardt's method, its damping set by how well a step was foreseen."""
     weight, slow = 1e-6, 0
     error, matrix, _ = system.linearised(x, smooth)
+    assert not isinstance(matrix, Indirect)
     size = float(error @ error)
     normal, slope = matrix.T @ matrix, matrix.T @ error
     eye = sparse.identity(len(x))
@@ -88,6 +94,7 @@ def _damped(
         slow = slow + 1 if size - left < 1e-2 * size else 0
         x, size = guess, left
         error, matrix, _ = system.linearised(x, smooth)
+        assert not isinstance(matrix, Indirect)
         normal, slope = matrix.T @ matrix, matrix.T @ error
         weight = max(weight / (10 if ratio > 0.75 else 2 if ratio > 0.25 else 0.5), 1e-14)
     return Found(x, float(np.abs(error).max()), k)
@@ -112,19 +119,19 @@ class Exact:
     def solve(self, stages: list[float]) -> None:
         """The soft equilibria at these temperatures or, without any, the equilibrium itself."""
         run, system = self.run, self.system
-        if system.size > LARGEST or not system.local():
-            # no sparse matrix to solve with: what is left are first-order steps
-            mirror_descent(run, self.start, stages, 1.0, 2000)
+        if system.size > LARGEST:  # what is left are first-order steps
+            mirror_descent(run, self.start, stages, 1 / system.scale, FIRST_ORDER)
+            if not stages:
+                fictitious_play(run, run.best_policy(), stages, FIRST_ORDER)
             run.advice = (
-                f"its {system.size:,} unknowns have no sparse derivative that fits, so mirror "
-                "descent was used; raise `temperature`, or `mean_field_nash(..., max_steps=)` of "
-                "another method"
+                f"its {system.size:,} unknowns are too many for Newton's method, so mirror descent "
+                "and fictitious play were used; raise `max_steps` of one of these methods"
             )
             return
         if stages:
             run.soft = True
             run.advice = "raise `temperature`, or leave it out for the equilibrium itself"
-            self._soft(stages)
+            self._soft(stages[-1])
             return
         run.advice = "raise `starts` or `max_steps`"
         self._narrow(self.start, 1e-2)
@@ -203,15 +210,12 @@ class Exact:
             x = system.cooled(x, before, temperature)
         return system.policy(last[0], Smooth(temperature=last[1]))
 
-    def _soft(self, stages: list[float]) -> None:
-        for temperature in stages:
-            if temperature != stages[-1]:
-                continue
-            self._cool(temperature)
-            x = self._along(Smooth(temperature=temperature))
-            if x is not None:
-                policy = self.system.policy(x, Smooth(temperature=temperature))
-                self.run.record(policy, temperature, 0.0)
+    def _soft(self, temperature: float) -> None:
+        self._cool(temperature)
+        x = self._along(Smooth(temperature=temperature))
+        if x is not None:
+            policy = self.system.policy(x, Smooth(temperature=temperature))
+            self.run.record(policy, temperature, 0.0)
 
     def _lengthen(self) -> None:
         """Follow the equilibrium as the agents' horizon grows, then smooth no more."""

@@ -14,8 +14,10 @@ of all times, whose folds are many more and whose matrix is full.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sparse
@@ -31,6 +33,9 @@ Array = NDArray[np.float64]
 
 FULL = 800
 """States times actions up to which the crowd's influence is taken as a full matrix."""
+
+PROBES = 12
+"""Passes with random signs that tell the blocks of a crowd that is not read locally."""
 
 COPIES = 1 << 21
 """Entries of the kernel, over all copies, up to which one pass may differentiate."""
@@ -82,10 +87,9 @@ class System:
             self.weights[-1] = 0.0  # nothing follows
         self._pattern: tuple[Any, ...] | None = None
 
+    @cached_property
     def local(self) -> bool:
-        """Whether rewards read the crowd of the own state only, so that the matrix is sparse."""
-        if self.full:
-            return True
+        """Whether rewards read the crowd of the own state only, and nothing else does."""
         if self.table.moving:
             return False
         joint = self.table._random(0)
@@ -97,8 +101,7 @@ class System:
             generator = torch.Generator().manual_seed(0)
             u = torch.rand(rewards.shape, generator=generator, dtype=torch.float64)
             (true,) = torch.autograd.grad(rewards, x, u)
-        slopes = self._slopes(joint, torch.zeros(self.h, self.n, dtype=torch.float64))[0]
-        guess = (u[..., None] * slopes).sum(2)
+        guess = (u[..., None] * self._blocks(joint, None)).sum(2)
         return torch.allclose(true, guess, rtol=1e-9, atol=1e-9 * float(true.abs().max()))
 
     # --- Points and vectors ---
@@ -155,7 +158,7 @@ class System:
 
     def linearised(
         self, x: Array, smooth: Smooth, rates: Tensor | None = None
-    ) -> tuple[Array, sparse.csc_array, Array]:
+    ) -> tuple[Array, Matrix, Array]:
         """The equations' errors at a vector and their derivatives.
 
         Args:
@@ -172,9 +175,20 @@ class System:
         kernel = self.table.kernel(joint)
         errors = self._errors(point, pi, joint, kernel, smooth).numpy()
         by_policy, by_gap, change = self._optimality(point, pi, kernel, smooth)[1:]
-        slopes = self._slopes(joint, self._following(point.values))
-        assemble = self._dense_matrix if self.full else self._sparse_matrix
-        matrix = assemble(point.law, pi, kernel, slopes, by_policy, by_gap, change)
+        following = self._following(point.values)
+        matrix: Matrix
+        if self.full:
+            slopes = self._slopes(joint, following)
+            matrix = self._dense_matrix(point.law, pi, kernel, slopes, by_policy, by_gap, change)
+        else:
+            blocks = self._blocks(joint, None if self.local else following)
+            near = self._sparse_matrix(point.law, pi, kernel, blocks, by_policy, by_gap, change)
+            matrix = near
+            if not self.local:
+                product = partial(
+                    self._product, point.law, pi, joint, following, by_policy, by_gap, change
+                )
+                matrix = Indirect(near, product)
         side = torch.zeros(self.h, self.block, dtype=torch.float64)
         if rates is not None:
             after = torch.cat([point.values[1:], torch.zeros_like(point.values[:1])])
@@ -270,19 +284,74 @@ class System:
 
     # --- Derivatives ---
 
+    def _blocks(self, joint: Tensor, values: Tensor | None) -> Tensor:
+        """∂Q(s,a)/∂L(s,a'), within a state, (H, S, A, A).
+
+        Without values the crowd is read locally, and one pass for each action tells all. With them
+        it is not, and passes with random signs tell it about: what other states add averages out.
+        """
+        if values is None:
+            signs = torch.ones(1, self.n, dtype=torch.float64)
+            values = torch.zeros(self.h, self.n, dtype=torch.float64)
+        else:
+            generator = torch.Generator().manual_seed(0)
+            signs = torch.randint(2, (PROBES, self.n), generator=generator).double() * 2 - 1
+        found = torch.zeros(self.h, self.n, self.a, self.a, dtype=torch.float64)
+        for sign in signs:
+            rows = torch.eye(self.a, dtype=torch.float64)[:, None, None] * sign[:, None]
+            pulled = self._pulled(joint, values, rows.expand(-1, self.h, -1, -1), None)
+            found += (pulled * sign[:, None]).permute(1, 2, 0, 3)
+        found /= len(signs)
+        if len(signs) > 1:  # where the crowd is read as a whole, all that was found is noise
+            u = torch.rand(1, self.h, self.n, self.a, generator=generator, dtype=torch.float64)
+            true = self._pulled(joint, values, u - 0.5, None)[0]
+            guess = ((u[0] - 0.5)[..., None] * found).sum(2)
+            if float((true - guess).norm()) > float(true.norm()):
+                return torch.zeros_like(found)
+        return found
+
+    def _product(
+        self,
+        law: Tensor,
+        pi: Tensor,
+        joint: Tensor,
+        following: Tensor,
+        by_policy: Tensor,
+        by_gap: Tensor,
+        change: Tensor,
+        vector: Array,
+    ) -> Array:
+        """Newton's matrix times a vector, the crowd differentiated through forwards."""
+        move = self.unpack(vector)
+        along = move.law[..., None] * pi + law[..., None] * change * move.policy
+
+        def parts(x: Tensor) -> tuple[Tensor, Tensor]:
+            kernel = self.table.kernel(x)
+            q = kernel.rewards + self.table.discount * ahead(kernel, following)
+            return q.expand(joint.shape), self._moved(x, kernel)
+
+        q, moved = torch.func.jvp(parts, (joint,), (along,))[1]
+        after = self._following(move.values)
+        q = q + self.table.discount * ahead(self.table.kernel(joint), after)
+        out = torch.empty(self.h, self.block, dtype=torch.float64)
+        k = self.n * self.a
+        policy = by_policy * move.policy + by_gap * (move.values[..., None] - q)
+        out[:, :k] = policy.reshape(self.h, -1)
+        out[:, k : k + self.n] = (change * move.policy).sum(-1)
+        if self.table.horizon is None:
+            more = move.law.sum() * self.table.initial
+            out[:, k + self.n :] = move.law - moved + more
+        else:
+            out[0, k + self.n :] = move.law[0]
+            out[1:, k + self.n :] = move.law[1:] - moved[:-1]
+        return out.reshape(-1).numpy()
+
     def _slopes(self, joint: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """How Q and the crowd's move change with the crowd's law, V being fixed.
 
-        Full: ∂Q(s,a)/∂L(s',a'), (H, S·A, S·A), and ∂μ⁺(s')/∂L(s,a), (H, S, S·A). Else only within
-        a state, (H, S, A, A), and the second is the kernel.
+        ∂Q(s,a)/∂L(s',a'), (H, S·A, S·A), and ∂μ⁺(s')/∂L(s,a), (H, S, S·A).
         """
         size = self.n * self.a
-        if not self.full:
-            rows = torch.eye(self.a, dtype=torch.float64)[:, None, None].expand(
-                -1, self.h, self.n, -1
-            )
-            by_q = self._pulled(joint, values, rows, None)  # (A, H, S, A')
-            return by_q.permute(1, 2, 0, 3), torch.empty(0)
         eye = torch.eye(size, dtype=torch.float64).reshape(size, 1, self.n, self.a)
         ends = torch.eye(self.n, dtype=torch.float64)[:, None].expand(-1, self.h, -1)
         rows = eye.expand(-1, self.h, -1, -1)
@@ -412,14 +481,13 @@ class System:
         law: Tensor,
         pi: Tensor,
         kernel: Kernel,
-        slopes: tuple[Tensor, Tensor],
+        by_q: Tensor,
         by_policy: Tensor,
         by_gap: Tensor,
         change: Tensor,
     ) -> sparse.csc_array:
         """Newton's matrix where rewards read the crowd of the own state only."""
         h, n, a, k, b = self.h, self.n, self.a, self.n * self.a, self.block
-        by_q = slopes[0]  # (h, n, a, a')
         t = torch.arange(h).reshape(-1, 1, 1)
         s = torch.arange(n).reshape(1, -1, 1)
         act = t * b + s * a + torch.arange(a)  # (h, n, a)
@@ -457,22 +525,52 @@ class System:
         return sparse.csc_array(sparse.coo_array(entries, shape=(self.size, self.size)))
 
 
-def solve(matrix: sparse.csc_array, right: Array) -> Array | None:
-    """The solution of a sparse system, or ``None`` where the matrix is singular.
+@dataclass(frozen=True)
+class Indirect:
+    """A matrix known by its products, and one near it."""
+
+    near: sparse.csc_array
+    product: Callable[[Array], Array]
+
+
+Matrix: TypeAlias = sparse.csc_array | Indirect
+
+
+def solve(matrix: Matrix, right: Array) -> Array | None:
+    """The solution of a system, or ``None`` where none is found.
 
     Pivots stay on the diagonal as far as they can, which keeps the factors sparse; a step of
-    refinement mends the rounding. Where it does not, the pivots are chosen for exactness.
+    refinement mends the rounding. Where it does not, the pivots are chosen for exactness. A matrix
+    that is known by its products only is solved by GMRES, the one near it going before.
     """
+    near = matrix.near if isinstance(matrix, Indirect) else matrix
     for ordering, threshold in (("MMD_AT_PLUS_A", 1e-5), ("COLAMD", 1.0)):
         try:
             factors = scipy.sparse.linalg.splu(
-                matrix, permc_spec=ordering, diag_pivot_thresh=threshold
+                near, permc_spec=ordering, diag_pivot_thresh=threshold
             )
         except RuntimeError:
             continue
         found: Array = factors.solve(right)
-        found = found + factors.solve(right - matrix @ found)
-        off = np.abs(right - matrix @ found).max(initial=0.0)
+        found = found + factors.solve(right - near @ found)
+        off = np.abs(right - near @ found).max(initial=0.0)
         if np.isfinite(found).all() and off <= 1e-8 * np.abs(right).max(initial=0.0):
-            return found
+            return found if near is matrix else _iterate(matrix, factors.solve, right, found)
     return None
+
+
+def _iterate(
+    matrix: Indirect, before: Callable[[Array], Array], right: Array, start: Array
+) -> Array | None:
+    shape = matrix.near.shape
+    found, failed = scipy.sparse.linalg.gmres(
+        scipy.sparse.linalg.LinearOperator(shape, matvec=matrix.product, dtype=np.float64),
+        right,
+        x0=start,
+        M=scipy.sparse.linalg.LinearOperator(shape, matvec=before, dtype=np.float64),
+        rtol=1e-10,
+        restart=60,
+        maxiter=5,
+    )
+    solution: Array = found
+    return solution if np.isfinite(solution).all() and failed >= 0 else None
