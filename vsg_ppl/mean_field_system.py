@@ -185,8 +185,9 @@ class System:
             near = self._sparse_matrix(point.law, pi, kernel, blocks, by_policy, by_gap, change)
             matrix = near
             if not self.local:
+                forward = self._forward(joint, following)
                 product = partial(
-                    self._product, point.law, pi, joint, following, by_policy, by_gap, change
+                    self._product, forward, point.law, pi, joint, by_policy, by_gap, change
                 )
                 matrix = Indirect(near, product)
         side = torch.zeros(self.h, self.block, dtype=torch.float64)
@@ -310,27 +311,43 @@ class System:
                 return torch.zeros_like(found)
         return found
 
+    def _forward(
+        self, joint: Tensor, following: Tensor
+    ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """How Q (H, S, A) and the crowd's move (H, S) change as the crowd changes.
+
+        A pullback is linear in what it pulls back, and its own pullback is the derivative forwards.
+        """
+        with torch.enable_grad():
+            x = joint.detach().clone().requires_grad_()
+            kernel = self.table.kernel(x)
+            q = kernel.rewards + self.table.discount * ahead(kernel, following)
+            outputs = (q.expand(joint.shape) + 0 * x, self._moved(x, kernel))
+            pulled = [torch.zeros_like(y, requires_grad=True) for y in outputs]
+            (back,) = torch.autograd.grad(outputs, x, pulled, create_graph=True)
+
+        def forward(change: Tensor) -> tuple[Tensor, Tensor]:
+            q, moved = torch.autograd.grad(back, pulled, change, retain_graph=True)
+            return q, moved
+
+        return forward
+
     def _product(
         self,
+        forward: Callable[[Tensor], tuple[Tensor, Tensor]],
         law: Tensor,
         pi: Tensor,
         joint: Tensor,
-        following: Tensor,
         by_policy: Tensor,
         by_gap: Tensor,
         change: Tensor,
         vector: Array,
     ) -> Array:
-        """Newton's matrix times a vector, the crowd differentiated through forwards."""
+        """Newton's matrix times a vector."""
         move = self.unpack(vector)
         along = move.law[..., None] * pi + law[..., None] * change * move.policy
 
-        def parts(x: Tensor) -> tuple[Tensor, Tensor]:
-            kernel = self.table.kernel(x)
-            q = kernel.rewards + self.table.discount * ahead(kernel, following)
-            return q.expand(joint.shape), self._moved(x, kernel)
-
-        q, moved = torch.func.jvp(parts, (joint,), (along,))[1]
+        q, moved = forward(along)
         after = self._following(move.values)
         q = q + self.table.discount * ahead(self.table.kernel(joint), after)
         out = torch.empty(self.h, self.block, dtype=torch.float64)
