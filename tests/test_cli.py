@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import vsg_ppl as vsg
 from vsg_ppl import cli, models
+from vsg_ppl.cli_print import in_words
 
 THREE_STATES = str(Path(__file__).parent / "data" / "three_states.py")
 PENNIES = 'NFG 1 R "Pennies" { "Eve" "Odd" }\n{ { "H" "T" } { "H" "T" } }\n1 -1 -1 1 -1 1 1 -1\n'
@@ -278,9 +279,9 @@ def test_rare_actions_are_summed_up():
     names = [f"x{k}" for k in range(10)]
     law = [0.05, 0.3, 0.1, 0.2, 0.04, 0.03, 0.02, 0.26, 0.0, 0.0]
     assert (
-        cli._law(names, law) == "x1 0.300  x7 0.260  x3 0.200  x2 0.100  x0 0.050  3 others 0.090"
+        in_words(names, law) == "x1 0.300  x7 0.260  x3 0.200  x2 0.100  x0 0.050  3 others 0.090"
     )
-    assert cli._law(names[:3], [0.25, 0.75, 0.0]) == "x0 0.250  x1 0.750"
+    assert in_words(names[:3], [0.25, 0.75, 0.0]) == "x0 0.250  x1 0.750"
 
 
 def test_labels_are_printed_as_they_are(run, file):
@@ -460,6 +461,8 @@ def test_help_and_version(run):
     answer = run("--help")
     for word in ("solve", "check", "render", "games", "vsg solve mygame.py", "Exit codes"):
         assert word in answer.stdout
+    lines = [line.strip() for line in run("solve", "--help").stdout.splitlines()]
+    assert "vsg solve stag_hunt" in lines and "vsg solve beach_bar --out run" in lines
     assert run("--version").stdout == f"vsg {importlib.metadata.version('vsg_ppl')}\n"
     for command in ("solve", "check", "render", "games"):
         answer = run(command, "--help")

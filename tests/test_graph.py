@@ -17,7 +17,7 @@ from pyro import poutine
 from pyro.infer.inspect import get_dependencies, get_model_relations
 
 import vsg_ppl as vsg
-from tests.bundled import instances
+from tests.bundled import AMID_A_CROWD, faced, instances
 from tests.models.policies import dense
 from vsg_ppl import graph as graph_module
 from vsg_ppl import models
@@ -115,6 +115,77 @@ def test_thermostat_has_two_rewards_and_a_time():
         assert parents(graph, f"O_heater.bill_{t}") == {f"heater_{t}"}
         assert parents(graph, f"lost_{t + 1}") == set()
         assert parents(graph, f"s_{t + 1}") == {f"s_{t}", f"heater_{t}", f"lost_{t + 1}"}
+
+
+def test_the_crowd_is_read_where_the_program_reads_it():
+    """Rewards read it on a beach, infections in an epidemic; nobody reads who knows it is idle."""
+    beach = dependency_graph(models.BeachBar())
+    for t in range(2):
+        assert parents(beach, f"O_bather.crowd_{t}") == {f"s_{t}", f"L_{t}"}
+        assert parents(beach, f"O_bather.bar_{t}") == {f"s_{t}"}
+        assert parents(beach, f"L_{t}") == set()
+    assert beach.nodes["L_1"] == {
+        "kind": "crowd",
+        "agent": None,
+        "t": 1,
+        "site": "L",
+        "observed": False,
+    }
+    illness = dependency_graph(models.SusceptibleInfected(), steps=1)
+    assert set(illness.successors("L_0")) == {"health_1"}
+    assert set(figure1(models.SusceptibleInfected(), "person", steps=1).edges) == {
+        ("s_0", "O^i_0"),
+        ("s_0", "s_1"),
+        ("a^i_0", "O^i_0"),
+        ("a^i_0", "s_1"),
+        ("L_0", "s_1"),
+    }
+
+
+def test_a_crowd_that_nobody_reads_is_not_drawn():
+    def step(state, crowd):
+        act = vsg.act("one", dist.Categorical(ANY))
+        vsg.optimality("one", act.double())
+        return state
+
+    assert nodes(dependency_graph(program(["one"], step)), "crowd") == set()
+
+
+def test_a_site_may_be_called_like_the_crowd():
+    def step(state, crowd):
+        place = pyro.sample("L", dist.Categorical(ANY))
+        act = vsg.act("one", dist.Categorical(ANY))
+        vsg.optimality("one", act * crowd.at(state))
+        return place
+
+    graph = dependency_graph(program(["one"], step), steps=1)
+    assert nodes(graph, "crowd") == {"crowd_0"} and nodes(graph, "chance") == {"L_1"}
+    assert parents(graph, "O_one_0") == {"s_0", "one_0", "crowd_0"}
+    assert figure1(program(["one"], step), "one", steps=1).nodes["L_0"]["sites"] == ("crowd_0",)
+
+
+@pytest.mark.parametrize("name", AMID_A_CROWD)
+def test_against_a_crowd_that_is_given_it_is_the_same_graph_without_the_crowd(name):
+    for make in (dependency_graph, lambda game: figure1(game, game.agents[0])):
+        whole, given = make(AMID_A_CROWD[name]()), make(faced(name))
+        crowd = nodes(whole, "crowd")
+        assert crowd and all(parents(whole, node) == set() for node in crowd)
+        whole.remove_nodes_from(crowd)
+        assert set(whole.edges) == set(given.edges) and list(whole) == list(given)
+
+
+@pytest.mark.parametrize("name", AMID_A_CROWD)
+def test_the_crowd_is_drawn_below(name, tmp_path):
+    graph = figure1(AMID_A_CROWD[name](), AMID_A_CROWD[name].agents[0])
+    figure = draw_graph(graph, tmp_path / "graph.svg")
+    centres = {
+        patch.get_gid(): patch.center[1]
+        for patch in figure.axes[0].patches
+        if str(patch.get_gid()).startswith("node:")
+    }
+    lowest = {gid for gid, y in centres.items() if y == min(centres.values())}
+    assert lowest == {f"node:{name}" for name in nodes(graph, "crowd")}
+    assert "edge:L_0-&gt;" in (tmp_path / "graph.svg").read_text()
 
 
 OPERATIONS = {

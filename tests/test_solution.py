@@ -13,6 +13,7 @@ from pyro import poutine
 from pyro.infer import Predictive
 
 import vsg_ppl as vsg
+from tests.bundled import AMID_A_CROWD, SMALL_CROWDS
 from vsg_ppl import models
 from vsg_ppl.models.soccer import Pitch
 
@@ -234,3 +235,72 @@ def test_plot_returns_and_writes_the_picture(tmp_path):
     figure = solved("stag_hunt").plot(tmp_path / "stag.png")
     assert (tmp_path / "stag.png").stat().st_size > 10_000
     assert "StagHunt" in figure.get_suptitle()
+
+
+# --- mean-field solutions ------------------------------------------------------------------------
+
+
+@lru_cache
+def crowd(name, **options):
+    game = SMALL_CROWDS.get(name, AMID_A_CROWD[name]())
+    return vsg.mean_field_nash(game, **{"temperature": 0.5, **options})
+
+
+@pytest.mark.parametrize("name", AMID_A_CROWD)
+def test_to_dict_of_a_mean_field_solution(name):
+    solution = crowd(name)
+    found = solution.to_dict()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["concept"] == "mean_field" and found["agents"] == list(solution.table.agents)
+    certificate = solution.certificate
+    assert found["certificate"] == {
+        "exploitability": certificate.exploitability,
+        "worst_state": certificate.worst_state,
+        "regularised": certificate.regularised,
+        "value": certificate.value,
+    }
+    agent, horizon = solution.table.agents[0], solution.table.horizon
+    rows = found["policies"][agent]
+    assert len(rows) == (horizon or 1) * len(solution.table.states)
+    shares = solution.shares.reshape(-1).tolist()
+    policy = solution.policies[agent].reshape(len(rows), -1).tolist()
+    for row, share, probabilities in zip(rows, shares, policy, strict=True):
+        assert ("t" in row) == (horizon is not None)
+        assert row["share"] == share and row["probabilities"] == probabilities
+    for t in range(horizon or 1):
+        assert sum(row["share"] for row in rows if row.get("t", 0) == t) == pytest.approx(1.0)
+
+
+def test_without_a_temperature_there_is_no_regularised_exploitability():
+    found = vsg.mean_field_nash(models.LeftRight()).to_dict()
+    assert found["certificate"]["regularised"] is None and found["temperature"] == 0.0
+
+
+def test_shares_are_how_often_an_agent_of_the_crowd_is_there():
+    """By playing the game of one agent amid the crowd, which follows the programs."""
+    solution = crowd("beach_bar")
+    plays = solution.simulate(20_000, seed=1).states
+    for t in range(3):
+        counts = torch.bincount(plays[:, t], minlength=4) / len(plays)
+        error = (solution.shares[t] / len(plays)).sqrt()
+        assert ((counts - solution.shares[t]).abs() <= 5 * error).all()
+
+
+def test_a_solution_among_agents_has_no_shares():
+    with pytest.raises(vsg.GameError, match="StagHunt has no crowd: it is no mean-field game"):
+        _ = solved("stag_hunt").shares
+
+
+def test_a_mean_field_solution_in_words():
+    solution = vsg.mean_field_nash(models.LeftRight())
+    assert solution.policy("walker", 0)["LEFT"] == pytest.approx(2 / 3, abs=1e-6)
+    assert repr(solution).startswith("Solution(LeftRight: mean_field, solved; exploitability ")
+    guide = solution.guide("walker")
+    site = poutine.trace(guide).get_trace(torch.tensor(0), torch.tensor(0)).nodes["walker"]
+    assert site["fn"].probs.tolist() == pytest.approx([2 / 3, 1 / 3], abs=1e-6)
+
+
+def test_plot_of_a_mean_field_solution_is_that_of_its_crowd(tmp_path):
+    figure = crowd("beach_bar").plot(tmp_path / "beach.png")
+    assert (tmp_path / "beach.png").stat().st_size > 10_000
+    assert "the crowd" in [axes.get_title() for axes in figure.axes]

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pyro import poutine
 
 import vsg_ppl as vsg
-from tests.bundled import instances
+from tests.bundled import AMID_A_CROWD, SMALL_CROWDS, instances
 from tests.random_games import games
 from vsg_ppl import models, storage
 from vsg_ppl.nash import random_policies
@@ -47,6 +47,16 @@ def quick(game, **options):
 @lru_cache
 def soccer():
     return quick(SMALL["soccer"])
+
+
+CROWDS = {name: SMALL_CROWDS.get(name, game()) for name, game in AMID_A_CROWD.items()}
+
+
+@lru_cache
+def crowd(name="beach_bar"):
+    """A mean-field solution after a few steps."""
+    options = {"method": "mirror_descent", "learning_rate": 0.3, "max_steps": 3}
+    return vsg.mean_field_nash(CROWDS[name], temperature=0.7, **options)
 
 
 def batch(horizon=None, **options):
@@ -72,7 +82,7 @@ def check_same(one, other):
         assert isinstance(one, tuple) == isinstance(other, tuple) and len(one) == len(other)
         for a, b in zip(one, other, strict=True):
             check_same(a, b)
-    elif isinstance(one, vsg.Table | vsg.Certificate):
+    elif isinstance(one, vsg.Table | vsg.Certificate | vsg.MeanFieldCertificate):
         assert type(one) is type(other)
         for field in fields(one):
             check_same(getattr(one, field.name), getattr(other, field.name))
@@ -165,6 +175,24 @@ def test_conditional_policies_come_back(game):
 def test_solutions_of_the_other_solvers_come_back():
     check_round_trip(vsg.logit_path(models.Chicken(), temperature=0.5))
     check_round_trip(vsg.nash_decentralised(models.StagHunt(), iterations=5))
+
+
+@pytest.mark.parametrize("name", CROWDS)
+def test_every_mean_field_game_comes_back(name, tmp_path):
+    """Without the program, and with it; the program and the file say the same of the policy."""
+    solution, game = crowd(name), CROWDS[name]
+    loaded = check_round_trip(solution)
+    assert isinstance(loaded.certificate, vsg.MeanFieldCertificate)
+    assert loaded.certificate.regularised is not None
+    assert json.dumps(loaded.to_dict()) == json.dumps(solution.to_dict())
+    one, other = solution.simulate(20, seed=4), loaded.simulate(20, seed=4)
+    assert torch.equal(one.states, other.states)
+    again = load(save(solution, tmp_path / "s"), game)
+    assert again.game is game
+    check_same(again.table, solution.table)
+    found = vsg.mean_field_certify(again.game, again.policies[game.agents[0]], again.temperature)
+    for key, value in vars(found).items():
+        assert value == pytest.approx(getattr(solution.certificate, key), rel=1e-9, abs=1e-12)
 
 
 def test_odd_numbers_and_names_come_back():
@@ -303,6 +331,12 @@ def test_gradients_and_strides_are_left_behind(tmp_path):
         assert not policy.is_contiguous()
         assert torch.equal(loaded.policies[agent], policy.detach())
         assert loaded.policies[agent].is_contiguous() and not loaded.policies[agent].requires_grad
+
+
+def test_files_from_before_there_were_crowds_are_read(tmp_path):
+    (tmp_path / "s").write_bytes(forged(drop("crowd")))
+    loaded = load(tmp_path / "s", models.StagHunt())
+    assert loaded.crowd is None and loaded.certificate.nash_gap >= 0
 
 
 # --- Writing -------------------------------------------------------------------------------------
@@ -492,11 +526,19 @@ def test_paths_that_hold_no_file(missing, tmp_path):
         load(tmp_path / missing)
 
 
-def forged(edit):
+@lru_cache
+def good_crowd():
+    """The bytes of a mean-field solution's file."""
+    with TemporaryDirectory() as folder:
+        return save(crowd(), Path(folder) / "s").read_bytes()
+
+
+def forged(edit, data=None):
     """A file with other content and a right fingerprint."""
-    tensors = safetensors.torch.load(good())
-    length = int.from_bytes(good()[:8], "little")
-    tree = json.loads(json.loads(good()[8 : 8 + length])["__metadata__"]["solution"])
+    data = good() if data is None else data
+    tensors = safetensors.torch.load(data)
+    length = int.from_bytes(data[:8], "little")
+    tree = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["solution"])
     edit(tree, tensors)
     content = json.dumps(tree)
     metadata = {
@@ -587,14 +629,51 @@ FORGERIES = {
     "actions of nobody": put("table", "actions", value=[]),
     "answers of a stranger": put("answers", value={"x": {"$tensor": "policies.row"}}),
     "answers of another shape": put("answers", value={"row": {"$tensor": "policies.row"}}),
+    "a crowd": put("crowd", value={"$tensor": "policies.row"}),
+    "a crowd that is asked for": put("concept", value="mean_field"),
     "a horizon": put("table", "horizon", value=3),
     "a batch": put("table", "batched", value=True),
+}
+
+
+def shift(x):
+    """The same crowd a place further, where it does not act by its policy."""
+    return x.roll(1, dims=-2)
+
+
+CROWD_FORGERIES = {
+    "no crowd": put("crowd", value=None),
+    "no crowd at all": drop("crowd"),
+    "a crowd of another shape": change("crowd", lambda x: x[:1]),
+    "a crowd in float32": change("crowd", lambda x: x.float()),
+    "a crowd of too many": change("crowd", lambda x: 2 * x),
+    "a crowd of NaN": change("crowd", lambda x: x * torch.nan),
+    "negative shares": change("crowd", lambda x: x + torch.tensor([-1.0, 0.5, 0.5]).double()),
+    "a crowd that plays otherwise": change("crowd", shift),
+    "a policy that is not the crowd's": change("policies.bather", lambda x: x.flip(-1)),
+    "a number": put("crowd", value=0.25),
+    "another concept": put("concept", value="nash"),
+    "a certificate of another kind": put("certificate", value={"nash_gap": 0.0}),
+    "a certificate without a number": put("certificate", "exploitability", value=None),
+    "a certificate of words": put("certificate", "value", value="much"),
+    "a certificate that is not finite": put("certificate", "worst_state", value=float("nan")),
 }
 
 
 def test_a_forgery_that_changes_nothing_is_read(tmp_path):
     (tmp_path / "s").write_bytes(forged(lambda tree, tensors: None))
     assert load(tmp_path / "s").table.name == "StagHunt"
+    (tmp_path / "s").write_bytes(forged(lambda tree, tensors: None, good_crowd()))
+    assert load(tmp_path / "s").table.name == "BeachBar"
+    (tmp_path / "s").write_bytes(
+        forged(put("certificate", "regularised", value=None), good_crowd())
+    )
+    assert load(tmp_path / "s").certificate.regularised is None
+
+
+@pytest.mark.parametrize("forgery", CROWD_FORGERIES)
+def test_crowds_that_do_not_fit_are_refused(forgery):
+    check_refused(forged(CROWD_FORGERIES[forgery], good_crowd()))
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -699,3 +778,87 @@ def test_a_batch_is_not_its_first_game(tmp_path):
         load(path, replace(solution.table, rewards=tuple(r[:2] for r in solution.table.rewards)))
     with pytest.raises(vsg.GameError, match="in its batch"):
         load(path, replace(solution.table, batched=False))
+
+
+# --- and amid the same crowd ---------------------------------------------------------------------
+
+
+def test_a_mean_field_game_is_accepted_as_program_table_and_game_amid_the_crowd(tmp_path):
+    solution, game = crowd(), models.BeachBar()
+    path = save(solution, tmp_path / "s")
+    for form in (game, vsg.mean_field_table(game), vsg.facing(game, solution.crowd)):
+        loaded = load(path, form)
+        check_same(loaded.crowd, solution.crowd)
+        assert torch.allclose(loaded.table.rewards[0], solution.table.rewards[0], atol=1e-12)
+    assert load(path, vsg.mean_field_table(game)).game is None
+
+
+@pytest.mark.parametrize(
+    ("game", "part"),
+    [
+        (models.BeachBar(places=5), "states"),
+        (models.BeachBar(places=3), "states"),
+        (models.BeachBar(horizon=4), "horizon"),
+        (models.BeachBar(bar=1), "rewards"),
+        (models.BeachBar(still=0.4), "transitions"),
+        (models.LeftRight(), "agents"),
+        (models.StagHunt(), "agents"),
+    ],
+)
+def test_another_mean_field_game_is_refused(game, part, tmp_path):
+    path = save(crowd(), tmp_path / "s")
+    with pytest.raises(vsg.GameError, match=f"BeachBar, which differs from .* in its {part}"):
+        load(path, game)
+
+
+def test_what_the_crowd_pays_is_compared_amid_the_crowd_that_was_saved(tmp_path):
+    """The same game, but for what it pays in crowds of more than 35 %."""
+
+    class Crowded(models.BeachBar):
+        name = "BeachBar"
+
+        def step(self, place, crowd):
+            vsg.optimality("bather", -1e-3 * (crowd.at(place) > 0.35), name="more")
+            return super().step(place, crowd)
+
+    spread, dense = (
+        vsg.mean_field_nash(models.BeachBar(), **o) for o in ({"temperature": 9.0}, {})
+    )
+    assert float(spread.shares.max()) < 0.35 < float(dense.shares.max())
+    assert load(save(spread, tmp_path / "spread"), Crowded()).game is not None
+    with pytest.raises(vsg.GameError, match="in its rewards"):
+        load(save(dense, tmp_path / "dense"), Crowded())
+
+
+def test_nash_and_mean_field_solutions_are_not_mixed_up(tmp_path):
+    path = save(quick(models.StagHunt()), tmp_path / "s")
+    with pytest.raises(vsg.GameError, match="StagHunt without a crowd, and BeachBar is a mean"):
+        load(path, models.BeachBar())
+    with pytest.raises(vsg.GameError, match="is a class, not a game"):
+        load(path, models.BeachBar)
+
+
+def test_states_that_a_solver_met_on_its_way_are_states_of_the_game(tmp_path):
+    """A table may have more states than exploring the program finds."""
+    game = models.LinearQuadratic(reach=3, sigma=0.0, horizon=2)
+    game = replace_initial(game)
+    small = vsg.mean_field_table(game)
+    large = vsg.mean_field_table(game, more=torch.tensor([[3]]))
+    solution = vsg.mean_field_nash(large, temperature=1.0)
+    assert len(solution.table.states) > len(small.states)
+    loaded = load(save(solution, tmp_path / "s"), game)
+    assert loaded.game is game and torch.equal(
+        loaded.table.states.values, solution.table.states.values
+    )
+
+
+def replace_initial(game):
+    """The same game in which all start at 0."""
+
+    class Start(type(game)):
+        name = "Start"
+
+        def initial(self):
+            return torch.tensor(0)
+
+    return Start(**{field.name: getattr(game, field.name) for field in fields(game)})

@@ -16,6 +16,7 @@ from vsg_ppl.draw import draw_graph
 from vsg_ppl.elbo import MarkovELBO
 from vsg_ppl.errors import GameError
 from vsg_ppl.facing import facing
+from vsg_ppl.finite_population import FiniteGap, finite_nash_gap
 from vsg_ppl.game import Game, act, optimality, signal
 from vsg_ppl.graph import dependency_graph, figure1
 from vsg_ppl.logit_path import logit_path
@@ -36,6 +37,7 @@ __all__ = [
     "BestResponse",
     "Certificate",
     "Crowd",
+    "FiniteGap",
     "Game",
     "GameError",
     "MarkovELBO",
@@ -52,6 +54,7 @@ __all__ = [
     "draw_graph",
     "facing",
     "figure1",
+    "finite_nash_gap",
     "from_arrays",
     "logit_path",
     "mean_field_certify",

@@ -46,6 +46,16 @@ class Certificate:
         """The Nash gap, of a batch the largest."""
         return float(torch.as_tensor(self.nash_gap, dtype=torch.float64).max())
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same in plain JSON values, of one game."""
+        return {
+            "nash_gap": self.nash_gap,
+            "nash_gap_worst_state": self.nash_gap_worst_state,
+            "per_agent": self.per_agent,
+            "values": self.values,
+            "bound": self.bound,
+        }
+
     def within_bound(self) -> bool:
         """Whether the gap obeys the bound, up to rounding."""
         if self.bound is None:

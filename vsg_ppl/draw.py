@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 GAP_X, GAP_Y, SHIFT = 34.0, 30.0, 20.0  # between columns, between rows; of rows of one kind
 SIZE, PAD, HEIGHT = 14.0, 9.0, 30.0  # of letters, beside them, of nodes: points
-ORDER = ("optimality", "action", "signal", "chance", "state")  # of the rows, from the top
-COLUMN = {"state": 0, "signal": 0, "action": 1, "optimality": 2, "chance": -1}  # of each four
-GREY, COLOURS = "0.25", {"state": "0.25", "signal": "#8e44ad", "chance": "#b9770e"}
+ORDER = ("optimality", "action", "signal", "chance", "state", "crowd")  # of rows, from the top
+COLUMN = {"state": 0, "signal": 0, "crowd": 0, "action": 1, "optimality": 2, "chance": -1}  # of 4
+GREY, COLOURS = "0.25", {"signal": "#8e44ad", "chance": "#b9770e", "crowd": "#00796b"}
 ACTION_COLOURS = ("#1f6fb4", "#c0392b", "#1e8449", "#6c3483", "#b7500f", "#117a8b")
 PAPER = {"a^i": "a^{i}", "a^-i": "a^{-i}", "O^i": "O^{i}", "ω": r"\omega"}
 
@@ -28,9 +28,9 @@ def draw_graph(
 ) -> Figure:
     """Draw a graph of `dependency_graph` or `figure1`.
 
-    Time goes from left to right; rows are optimality, actions, signals, chance and states, from the
-    top. Observed nodes are shaded. Arrows have the colour of what they come from and bend around
-    nodes that are not theirs.
+    Time goes from left to right; rows are optimality, actions, signals, chance, states and the
+    crowd, from the top. Observed nodes are shaded. Arrows have the colour of what they come from
+    and bend around nodes that are not theirs.
 
     Args:
         graph: what to draw.
@@ -212,8 +212,8 @@ def _label(data: dict[str, Any]) -> str:
     site = data["site"]
     if "sites" in data:
         text = PAPER.get(site, site)
-    elif data["kind"] == "state":
-        text = "s"
+    elif data["kind"] in ("state", "crowd"):
+        text = "s" if data["kind"] == "state" else "L"
     elif data["kind"] == "optimality":
         text = rf"O^{{\mathrm{{{_escape(site[2:])}}}}}"
     else:

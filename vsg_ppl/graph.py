@@ -7,19 +7,22 @@ The data's way: `provenance.slices` runs the program and says what each site rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import networkx as nx
+from pyro.ops.provenance import track_provenance
 
 from vsg_ppl.errors import GameError
-from vsg_ppl.game import Act, Game, Optimality, Signal, agents, title
+from vsg_ppl.facing import Facing, facing
+from vsg_ppl.game import Act, Game, Optimality, Signal, agents, is_mean_field, title
 from vsg_ppl.game import horizon as horizon_of
+from vsg_ppl.mean_field_table import mean_field_table
 from vsg_ppl.provenance import slices
 
-if TYPE_CHECKING:
-    pass
-
 Names = frozenset[str]
+
+CROWD = "the crowd"
+"""Stands for the law of the population at the time of a step; no site is so named."""
 
 KINDS = {Act: "action", Optimality: "optimality", Signal: "signal", type(None): "chance"}
 
@@ -37,15 +40,17 @@ def dependency_graph(
     Nodes are named as the sites of `unroll` are: ``row_0``, ``O_row_0``, and ``weather_1`` for
     chance that makes the state of time 1; ``alive_t`` is left out. The state that the program hands
     from step to step is a node too: ``s_0``, ``s_1``, ... (``state_0``, ... in a game with a site
-    named ``s``). Every node has the attributes
+    named ``s``). So is the crowd of a mean-field game, where it is read: ``L_0``, ``L_1``, ...
+    (``crowd_0``, ...). Every node has the attributes
 
-    * ``kind``: ``state``, ``action``, ``optimality``, ``chance`` or ``signal``;
+    * ``kind``: ``state``, ``action``, ``optimality``, ``chance``, ``signal`` or ``crowd``;
     * ``agent``: who acts or is paid, None for the other kinds;
     * ``t``: its time, as in its name, and ``site``: its name without the time;
     * ``observed``: True for optimality, which is what the model is conditioned on.
 
     Args:
-        game: the game program; its sites may be continuous.
+        game: the game program; its sites may be continuous. A mean-field game's are finite: it is
+            read as one agent's against a crowd spread evenly.
         agent: None for the program as it is written, in which all act by their priors. With a name,
             the model of that agent (Fig. 1; Fig. 3 with signals): its optimality alone, and its
             opponents act by π^{-i}(·|s), which reads the state and the signals.
@@ -67,15 +72,23 @@ def dependency_graph(
     ['col_0', 'row_0', 's_0']
     >>> list(graph.predecessors("weather_1")), list(graph.predecessors("s_1"))
     (['s_0'], ['weather_1'])
+    >>> from vsg_ppl.models import BeachBar
+    >>> list(dependency_graph(BeachBar(), steps=1).predecessors("O_bather.crowd_0"))
+    ['s_0', 'L_0']
     """
     _check(game, agent, steps, conditional)
+    if is_mean_field(game):
+        game = _among_others(game)
     horizon = horizon_of(game)
     found = slices(game, steps if horizon is None else min(steps, horizon))
     graph = nx.DiGraph(game=title(game), focus=agent)
-    stem = _stem({site.base for part in found for site in part.sites})
+    bases = {site.base for part in found for site in part.sites}
+    stem, crowd = _stem(bases, "s", "state"), _stem(bases, "L", "crowd")
     edges: list[tuple[str, str]] = []
     for part in found:
-        names = {part.state: f"{stem}_{part.t}"}
+        names = {part.state: f"{stem}_{part.t}", CROWD: f"{crowd}_{part.t}"}
+        if any(CROWD in reads for reads in (part.following, *(site.reads for site in part.sites))):
+            _add_node(graph, names[CROWD], "crowd", None)
         signals = [site.name for site in part.sites if isinstance(site.part, Signal)]
         acts = [site for site in part.sites if isinstance(site.part, Act)]
         for site in part.sites:
@@ -102,10 +115,10 @@ def figure1(game: Game, agent: str, *, steps: int = 2, conditional: bool = False
     """The graphical model of one agent in the paper's variables (Fig. 1; Fig. 3 with signals).
 
     It is `dependency_graph` with sites merged into ``s_t``, ``a^i_t``, ``a^-i_t``, ``O^i_t`` and,
-    where there are signals, ``ω_t``. Chance that makes the next state is part of it, chance that
-    only makes the reward is summed out. What is left are the figure's edges, and at most one more:
-    ``s_{t+1} → O^i_t``, where the reward reads chance that also makes the next state. (The ELBO
-    sees such a reward's average only, which is the paper's r^i(s, a).)
+    where there are signals, ``ω_t``, or a crowd, ``L_t``. Chance that makes the next state is part
+    of it, chance that only makes the reward is summed out. What is left are the figure's edges, and
+    at most one more: ``s_{t+1} → O^i_t``, where the reward reads chance that also makes the next
+    state. (The ELBO sees such a reward's average only, which is the paper's r^i(s, a).)
 
     Args:
         game: the game program.
@@ -144,7 +157,8 @@ def figure1(game: Game, agent: str, *, steps: int = 2, conditional: bool = False
         elif kind == "action":
             merged[name] = f"a^i_{t}" if data["agent"] == agent else f"a^-i_{t}"
         else:
-            merged[name] = {"optimality": "O^i", "signal": "ω"}.get(kind, "s") + f"_{t}"
+            letters = {"optimality": "O^i", "signal": "ω", "crowd": "L"}
+            merged[name] = letters.get(kind, "s") + f"_{t}"
     graph = nx.DiGraph(**fine.graph)
     for name, node in merged.items():
         if node not in graph:
@@ -169,9 +183,17 @@ def _check(game: Game, agent: str | None, steps: int, conditional: bool) -> None
         )
 
 
-def _stem(bases: set[str]) -> str:
-    """A name for the state that no site has."""
-    stem = "s" if "s" not in bases else "state"
+def _among_others(game: Game) -> Facing:
+    """A mean-field game as one agent's, against a crowd that remembers that it is one."""
+    table = mean_field_table(game)
+    others = facing(table, table.even())
+    others.crowd = track_provenance(others.crowd, frozenset({CROWD}))
+    return others
+
+
+def _stem(bases: set[str], short: str, long: str) -> str:
+    """A name for the state or the crowd that no site has."""
+    stem = short if short not in bases else long
     while stem in bases:
         stem += "_"
     return stem

@@ -9,6 +9,9 @@ from typing import Any
 Progress = Callable[[dict[str, Any]], None]
 """Takes an entry of a solver's history."""
 
+GAPS = {"nash_gap": "gap", "exploitability": "exploitability"}
+"""What to call the gaps that a history may have."""
+
 
 @contextmanager
 def no_progress() -> Iterator[Progress]:
@@ -30,8 +33,9 @@ def progress_bar(what: str) -> Iterator[Progress]:
 
         def show(entry: dict[str, Any]) -> None:
             nonlocal gap
-            if "nash_gap" in entry:
-                gap = f"  gap {entry['nash_gap']:.2e}"
+            for key, name in GAPS.items():
+                if key in entry:
+                    gap = f"  {name} {entry[key]:.2e}"
             bar.update(
                 task,
                 description=f"{what}  iteration {entry['iteration']}  "

@@ -75,6 +75,19 @@ class Solution:
         """Whether the solver reached what was asked."""
         return self.status == "solved"
 
+    @property
+    def shares(self) -> Tensor:
+        """The share of a mean-field game's crowd in each state, (S,) or (H, S).
+
+        >>> import vsg_ppl as vsg
+        >>> from vsg_ppl.models import LeftRight
+        >>> vsg.mean_field_nash(LeftRight()).shares[1]
+        tensor([0.0000, 0.6667, 0.3333], dtype=torch.float64)
+        """
+        if self.crowd is None:
+            raise GameError(f"{self.table.name} has no crowd: it is no mean-field game")
+        return self.crowd.sum(-1)
+
     def guide(self, agent: str) -> FixedPolicy:
         """The agent's policy as a Pyro program, to use in models and guides.
 
@@ -136,9 +149,12 @@ class Solution:
         return load(path, game)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it but the history, in plain JSON values."""
+        """All of it but the history, in plain JSON values.
+
+        The policies are lists of rows: the state, the time if there is a horizon, in a mean-field
+        game the share of the crowd that is there then, and the probabilities of the actions.
+        """
         self._alone("a JSON object")
-        certificate = self.certificate
         return {
             "game": self.table.name,
             "concept": self.concept,
@@ -153,31 +169,24 @@ class Solution:
             "seconds": self.seconds,
             "status": self.status,
             "message": self.message,
-            "certificate": {
-                "nash_gap": certificate.nash_gap,
-                "nash_gap_worst_state": certificate.nash_gap_worst_state,
-                "per_agent": certificate.per_agent,
-                "values": certificate.values,
-                "bound": certificate.bound,
-            },
+            "certificate": self.certificate.to_dict(),
             "policies": {agent: self._rows(agent) for agent in self.table.agents},
         }
 
     def _rows(self, agent: str) -> list[dict[str, Any]]:
         labels = [to_json(label) for label in self.table.states]
-        policy = self.policies[agent]
-        if self.table.horizon is None:
-            return [
-                {"state": label, "probabilities": row}
-                for label, row in zip(labels, policy.tolist(), strict=True)
-            ]
-        seen = self.table.reachable
-        return [
-            {"state": label, "t": t, "probabilities": row}
-            for t, rows in enumerate(policy.tolist())
-            for k, (label, row) in enumerate(zip(labels, rows, strict=True))
-            if seen is None or bool(seen[t, k])
-        ]
+        horizon, seen = self.table.horizon, self.table.reachable
+        policy = self.policies[agent] if horizon is not None else self.policies[agent][None]
+        shares = self.shares.reshape(policy.shape[:2]).tolist() if self.crowd is not None else None
+        rows = []
+        for t, now in enumerate(policy.tolist()):
+            for k, (label, probabilities) in enumerate(zip(labels, now, strict=True)):
+                if seen is None or bool(seen[t, k]):
+                    row: dict[str, Any] = {"state": label}
+                    row |= {} if horizon is None else {"t": t}
+                    row |= {} if shares is None else {"share": shares[t][k]}
+                    rows.append(row | {"probabilities": probabilities})
+        return rows
 
     def _alone(self, what: str) -> None:
         if self.table.batched:

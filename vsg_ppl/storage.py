@@ -11,6 +11,8 @@ import json
 import os
 import uuid
 from collections import namedtuple
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,10 +24,13 @@ from torch import Tensor
 
 from vsg_ppl.certificate import Certificate
 from vsg_ppl.errors import GameError
-from vsg_ppl.reading import check_policy
+from vsg_ppl.game import agents, is_mean_field, title
+from vsg_ppl.mean_field_certificate import MeanFieldCertificate
+from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
 from vsg_ppl.solution import Solution
 from vsg_ppl.states import States
-from vsg_ppl.structure import leaves
+from vsg_ppl.storage_checks import check_results, check_table
+from vsg_ppl.structure import leaves, same_structure
 from vsg_ppl.table import Actions, Table
 from vsg_ppl.tabulate import tabulate
 
@@ -47,6 +52,9 @@ PARTS = {
     "batched": "batch",
 }
 """Parts of a table in words."""
+
+TELLING = ("agents", "horizon", "discount", "actions", "states")
+"""Parts in which games differ that people would name first, and that no crowd changes."""
 
 
 def save(solution: Solution, path: str | Path) -> Path:
@@ -113,7 +121,8 @@ def load(path: str | Path, game: Any = None) -> Solution:
 
     Args:
         path: of the file.
-        game: the game program, or its table, if at hand. It must be the one that was solved.
+        game: the game program, or its table, if at hand. It must be the one that was solved, of a
+            mean-field game as it is amid the crowd of the solution.
 
     Raises:
         GameError: no such file; not a solution, cut off, altered, or of a newer version; another
@@ -136,13 +145,18 @@ def load(path: str | Path, game: Any = None) -> Solution:
         raise _foreign(path, f"a part of the solution is not as it should be ({error})") from error
     if game is None:
         return solution
-    table = game if isinstance(game, Table) else tabulate(game)
-    _same_game(solution.table, table, path)
-    program = None if isinstance(game, Table) else game
-    moved = {
+    if _of_a_crowd(game):
+        table = _amid(solution, game, path)
+    else:
+        table = game if isinstance(game, Table) else tabulate(game)
+        _same_game(solution.table, table, path)
+    program = None if isinstance(game, Table | MeanFieldTable) else game
+    moved: dict[str, Any] = {
         part: {agent: x.to(table.device) for agent, x in getattr(solution, part).items()}
         for part in ("policies", "values", "answers")
     }
+    if solution.crowd is not None:
+        moved["crowd"] = solution.crowd.to(table.device)
     return Solution(**{**vars(solution), **moved, "game": program, "table": table})
 
 
@@ -316,13 +330,14 @@ def _solution(packed: Any, tensors: dict[str, Tensor]) -> Solution:
     """The solution of a tree, after a look at whether its parts fit."""
     tree = _unpack(packed, tensors)
     table = _table(tree["table"])
-    _check_results(table, tree)
+    check_results(table, tree)
+    kind = MeanFieldCertificate if tree["concept"] == "mean_field" else Certificate
     return Solution(
         **{
             **{field.name: tree[field.name] for field in fields(Solution) if field.name in tree},
             "game": None,
             "table": table,
-            "certificate": Certificate(**tree["certificate"]),
+            "certificate": kind(**tree["certificate"]),
         }
     )
 
@@ -350,91 +365,52 @@ def _table(tree: dict[str, Any]) -> Table:
             "rewards": tuple(tree["rewards"]),
         }
     )
-    _check_table(table)
+    check_table(table)
     return table
 
 
-def _check_table(table: Table) -> None:
-    """Raise `GameError` unless the tensors fit each other."""
-    n, count, times = len(table.states), len(table.agents), table.horizon or 1
-    joint = table.sizes
-    if not (count == len(joint) == len(table.log_priors) == len(table.rewards)):
-        raise GameError("there are not as many actions, priors and rewards as agents")
-    k = table.probabilities.shape[-1]
-    if table.successors is None and k != n:
-        raise GameError(f"{k} probabilities stand for {n} next states")
-    batch = table.batch if table.batched else 1
-    for agent, actions, prior, reward in zip(
-        table.agents, table.actions, table.log_priors, table.rewards, strict=True
-    ):
-        if [len(labels) for labels in actions.labels] != list(actions.sizes):
-            raise GameError(f"the actions of '{agent}' have other names than there are actions")
-        _fits(f"the prior of '{agent}'", prior, (batch, times), (n, actions.size))
-        _fits(f"the reward of '{agent}'", reward, (batch, times), (n,), joint)
-        if not torch.isfinite(reward).all() or prior.isnan().any() or (prior > 1e-9).any():
-            raise GameError(f"the rewards or priors of '{agent}' are not numbers they can be")
-    _fits("the law of the next state", table.probabilities, (batch, times), (n,), joint, (k,))
-    _fits("the initial law", table.initial, (batch,), (n,))
-    for law in (table.probabilities, table.initial):
-        total = law.sum(-1)
-        if (law < 0).any() or not (total <= 1 + 1e-6).all():
-            raise GameError("a law has negative probabilities, or they sum to more than 1")
-    if table.successors is not None:
-        _fits("the next states", table.successors, (times,), (n,), joint, (k,), of=torch.long)
-        if (table.successors < 0).any() or (table.successors >= n).any():
-            raise GameError(f"a next state is not among the {n}")
-    if table.reachable is not None:
-        _fits("what is reachable", table.reachable, (), (times, n), of=torch.bool)
-    if table.acting is not None:
-        _fits("who acts when", table.acting, (times,), (count,), of=torch.bool)
+def _of_a_crowd(game: Any) -> bool:
+    """Whether a game is a mean-field one, or its table."""
+    if isinstance(game, Table | MeanFieldTable):
+        return isinstance(game, MeanFieldTable)
+    agents(game)  # is it a game at all?
+    return is_mean_field(game)
 
 
-def _check_results(table: Table, tree: dict[str, Any]) -> None:
-    """Raise `GameError` unless policies, values and answers are of this table."""
-    batch = (table.batch,) if table.batched else ()
-    times = () if table.horizon is None else (table.horizon,)
-    n = len(table.states)
-    for what in ("policies", "values"):
-        if list(tree[what]) != list(table.agents):
-            raise GameError(f"the {what} are those of {', '.join(tree[what])}")
-    for agent, size in zip(table.agents, table.sizes, strict=True):
-        policy = tree["policies"][agent]
-        _fits(f"the policy of '{agent}'", policy, (), (*batch, *times, n, size))
-        check_policy(table, agent, policy)
-        _fits(f"the values of '{agent}'", tree["values"][agent], (), (*batch, *times, n))
-    for agent, answer in tree["answers"].items():
-        table.number(agent)
-        _fits(f"the answers of '{agent}'", answer, (), (*batch, *times, n, *table.sizes))
+def _amid(solution: Solution, game: Any, path: Path) -> Table:
+    """The table of a mean-field game amid the crowd of a solution, if that is its solution."""
+    stored, crowd = solution.table, solution.crowd
+    if crowd is None:
+        raise GameError(
+            f"{path} holds a solution of {stored.name} without a crowd, and {title(game)} is a "
+            "mean-field game"
+        )
+
+    def compared(population: MeanFieldTable) -> Table:
+        _same_game(stored, population.shape(), path, TELLING)
+        table = population.at((crowd if stored.horizon is not None else crowd[None]).to(device))
+        _same_game(stored, table, path)
+        return table
+
+    population = mean_field_table(game)
+    device = population.device
+    try:
+        return compared(population)
+    except GameError:
+        like, more = population.states.like, len(stored.states) > len(population.states)
+        if more and same_structure(like, stored.states.like):
+            # crowds on the solver's way may have led to states that exploring did not find
+            with suppress(GameError):
+                return compared(mean_field_table(population.game, more=stored.states.values))
+        raise
 
 
-def _fits(
-    what: str,
-    x: Tensor,
-    loose: tuple[int, ...],
-    exact: tuple[int, ...],
-    joint: tuple[int, ...] = (),
-    last: tuple[int, ...] = (),
-    of: torch.dtype = torch.float64,
-) -> None:
-    """Raise `GameError` unless x is (loose|1, exact, joint|1, last)."""
-    wanted = (*loose, *exact, *joint, *last)
-    free = [*range(len(loose)), *range(len(loose) + len(exact), len(wanted) - len(last))]
-    shape = tuple(x.shape)
-    fits = len(shape) == len(wanted) and all(
-        size == full or (size == 1 and d in free)
-        for d, (size, full) in enumerate(zip(shape, wanted, strict=True))
-    )
-    if not fits or x.dtype != of:
-        raise GameError(f"{what} has shape {shape} and {x.dtype}; expected {wanted} and {of}")
-
-
-def _same_game(stored: Table, table: Table, path: Path) -> None:
-    """Raise `GameError` where the game is not the one that was solved."""
+def _same_game(stored: Table, table: Table, path: Path, parts: Sequence[str] = ()) -> None:
+    """Raise `GameError` where the game is not the one that was solved, or these parts of it."""
     ones: dict[str, Tensor] = {}
     others: dict[str, Tensor] = {}
     one, other = _pack(_table_tree(stored), "", ones), _pack(_table_tree(table), "", others)
-    telling = ["agents", "horizon", "discount", "actions", "states"]  # what people would name first
-    for part in [*telling, *(part for part in one if part not in (*telling, "name"))]:
+    for part in parts or [*TELLING, *(part for part in one if part not in (*TELLING, "name"))]:
         same = one[part] == other[part] and all(
             _close(x, others[name]) for name, x in ones.items() if name.split(".")[1] == part
         )

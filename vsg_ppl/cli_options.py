@@ -1,0 +1,214 @@
+"""From the options of the command line to the arguments of solvers; nothing here imports torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from vsg_ppl.errors import GameError
+from vsg_ppl.schedule import Annealing
+
+OPTION_OF = {
+    "`max_steps`": "--max-steps",
+    "`temperature`": "--temperature",
+    "`initial`": "--seed",
+    "`method`": "--method",
+    "`learning_rate`": "--learning-rate",
+    "method='exact'": "--method exact",
+}
+"""What a solver's advice says, and what the command line calls it."""
+
+AMONG_AGENTS = ("factorisation", "entropy", "step")
+AMID_A_CROWD = ("method", "move_prior", "learning_rate", "population")
+
+
+def advice(message: str) -> str:
+    """A solver's message in the words of the command line.
+
+    >>> advice("raise `max_steps`, or another `method`")
+    'raise --max-steps, or another --method'
+    """
+    for argument, option in OPTION_OF.items():
+        message = message.replace(argument, option)
+    return message
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """The options of ``vsg solve``; ``None`` for what is not given.
+
+    Raises:
+        GameError: a value that no game allows.
+    """
+
+    temperature: float | None = None
+    anneal_to: float | None = None
+    target_gap: float | None = None
+    factorisation: str | None = None
+    entropy: str | None = None
+    step: str | None = None
+    max_steps: int | None = None
+    tolerance: float | None = None
+    seed: int | None = None
+    method: str | None = None
+    move_prior: int | None = None
+    learning_rate: float | None = None
+    population: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, example in (
+            ("temperature", "0.01"),
+            ("anneal_to", "0.01"),
+            ("target_gap", "0.01"),
+            ("tolerance", "1e-9"),
+            ("learning_rate", "0.1"),
+        ):
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and value > 0):
+                option = _option(name)
+                hint = f"{option} {example}."
+                raise GameError(f"{option} is {value:g}; it must be positive", hint=hint)
+        for name in ("max_steps", "move_prior"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise GameError(f"{_option(name)} is {value}; at least 1 is needed")
+        for n in self.population:
+            if n < 1:
+                raise GameError(f"--population is {n}; at least 1 agent is needed")
+        start, stop = self.temperature, self.anneal_to
+        if start is not None and stop is not None and start < stop:
+            raise GameError(
+                f"the temperature would rise from {start:g} to {stop:g}",
+                hint="--anneal-to below --temperature.",
+            )
+        _step(self.step)
+        if self.seed is not None and self.factorisation == "conditional":
+            raise GameError(
+                "--seed draws marginal policies, and conditional ones do not start from them",
+                hint="leave --seed out, or --factorisation marginal.",
+            )
+
+    def among_agents(self, game: str) -> dict[str, Any]:
+        """Arguments of `nash`; raises `GameError` for options that it does not have."""
+        self._refuse(AMID_A_CROWD, "mean-field games", f"{game} is not one")
+        return {
+            "temperature": self._schedule(),
+            "factorisation": str(self.factorisation or "marginal"),
+            "entropy": str(self.entropy or "own"),
+            "step": _step(self.step),
+            "max_steps": self.max_steps or 2000,
+            "tolerance": self.tolerance or 1e-9,
+        }
+
+    def amid_a_crowd(self, game: str) -> dict[str, Any]:
+        """Arguments of `mean_field_nash`; raises `GameError` for options that it does not have."""
+        self._refuse(AMONG_AGENTS, "games among agents", f"{game} is a mean-field game")
+        method = str(self.method or "exact")
+        soft = self.temperature is not None or self.anneal_to is not None
+        for name, wanted in (("move_prior", "algorithm4"), ("learning_rate", "mirror-descent")):
+            if getattr(self, name) is not None and method != wanted:
+                raise GameError(
+                    f"{_option(name)} is for --method {wanted}, and the method is {method}",
+                    hint=f"--method {wanted}.",
+                )
+        if method in ("algorithm4", "svi") and not soft:
+            raise GameError(
+                f"--method {method} climbs a soft objective, and needs a temperature",
+                hint="--temperature 0.1; or --method exact for the equilibrium itself.",
+            )
+        if method in ("fictitious-play", "mirror-descent") and self.anneal_to is not None:
+            raise GameError(
+                f"--method {method} stays at one temperature", hint="--temperature alone."
+            )
+        if self.target_gap is not None and self.tolerance is not None:
+            raise GameError(
+                "--target-gap and --tolerance are one thing in a mean-field game, the "
+                "exploitability to reach",
+                hint="one of the two.",
+            )
+        if self.target_gap is not None and soft and self.move_prior is None:
+            raise GameError(
+                "--target-gap is on the exploitability, which a temperature keeps from vanishing",
+                hint="no temperature; or --tolerance, on the regularised exploitability.",
+            )
+        arguments: dict[str, Any] = {
+            "temperature": self.temperature
+            if self.anneal_to is None
+            else Annealing(start=self.temperature, stop=self.anneal_to),
+            "method": method.replace("-", "_"),
+            "move_prior": self.move_prior,
+            "max_steps": self.max_steps,
+            "tolerance": self.target_gap or self.tolerance,
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
+        }
+        return {key: value for key, value in arguments.items() if value is not None}
+
+    def _refuse(self, names: Sequence[str], kind: str, why: str) -> None:
+        for name in names:
+            if getattr(self, name) not in (None, ()):
+                option = _option(name)
+                raise GameError(f"{option} is for {kind}, and {why}", hint=f"without {option}.")
+
+    def _schedule(self) -> float | Annealing:
+        start, stop, gap = self.temperature, self.anneal_to, self.target_gap
+        if stop is not None:
+            return Annealing(start=start, stop=stop, target_gap=gap)
+        if start is None:
+            return Annealing() if gap is None else Annealing(target_gap=gap)
+        if gap is not None:
+            raise GameError(
+                "--target-gap stops a temperature that falls, and --temperature alone is a fixed "
+                "one",
+                hint="leave one of the two out, or add --anneal-to.",
+            )
+        return start
+
+
+def assignments(settings: Sequence[str] | None) -> dict[str, str]:
+    """The texts that ``--set NAME=VALUE`` gives."""
+    values: dict[str, str] = {}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise GameError(f"--set {setting} is not NAME=VALUE", hint="--set discount=0.9.")
+        if name in values:
+            raise GameError(f"--set gives '{name}' twice, {values[name]} and {value}")
+        values[name] = value.strip()
+    return values
+
+
+def check_writable(folder: Path, *, create: bool = True) -> None:
+    """Raise now what writing a file here would raise later."""
+    try:
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise GameError(
+            f"cannot write to {folder}: {error.strerror}", hint="another place for --out."
+        ) from None
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _step(text: str | None) -> Any:
+    if text is None or text in ("adaptive", "monotone", "safe"):
+        return text or "adaptive"
+    try:
+        beta = float(text)
+    except ValueError:
+        beta = float("nan")
+    if not 0 < beta <= 1:
+        raise GameError(
+            f"--step is '{text}'", hint="adaptive, monotone, safe, or a number in (0, 1]."
+        )
+    return beta
