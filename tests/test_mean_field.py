@@ -155,6 +155,15 @@ def test_algorithm_4_cycles_at_low_temperatures():
     assert exact.solved and exact.certificate.regularised < 1e-8
 
 
+def test_annealing_stops_at_its_target():
+    schedule = vsg.Annealing(target_gap=1e-2)
+    solution = vsg.mean_field_nash(BeachBar(), temperature=schedule)
+    assert solution.solved and 1e-4 < solution.certificate.exploitability <= 1e-2
+    assert solution.temperature > 1e-3
+    ladder = vsg.mean_field_nash(BeachBar(), temperature=[4.0, 2.0], method="algorithm4")
+    assert ladder.solved and ladder.temperature == 2.0
+
+
 def test_prior_descent_reaches_an_equilibrium_without_regularisation():
     solution = vsg.mean_field_nash(
         LeftRight(), method="algorithm4", temperature=2.0, move_prior=1, tolerance=1e-6
@@ -281,6 +290,7 @@ def test_errors():
         ("must be positive", {"temperature": 0.0}),
         ("must be positive", {"temperature": float("nan")}),
         ("do not fall", {"temperature": [0.1, 0.2]}),
+        ("takes one temperature", {"temperature": [0.2, 0.1], "method": "svi"}),
         ("does not move its prior", {"move_prior": 1}),
         ("counts iterations", {"method": "algorithm4", "temperature": 1.0, "move_prior": 0}),
         ("a prior counts at a temperature", {"prior": torch.ones(4, 3) / 3}),

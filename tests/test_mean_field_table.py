@@ -265,3 +265,32 @@ def test_actions_that_are_not_available():
     assert solution.solved
     rows = solution.policies["one"]
     assert bool((rows[:, 1, 1] == 0).all())
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_states_that_grow_until_the_horizon_ends(timed):
+    """A queue that only grows: states of later times have no room to grow earlier."""
+
+    class Queue(Base):
+        horizon = 6
+
+        def grow(self, queue, crowd):
+            join = vsg.act("one", two())
+            vsg.optimality("one", join.double() - 2 * crowd.at(queue) - 0.1 * queue.double())
+            return queue + join
+
+        if timed:
+
+            def step(self, queue, t, crowd):
+                return self.grow(queue, crowd)
+
+        else:
+
+            def step(self, queue, crowd):
+                return self.grow(queue, crowd)
+
+    table = vsg.mean_field_table(Queue())
+    assert len(table.states) == 6
+    frozen = table.at(table.even())
+    assert frozen.reachable.sum(1).tolist() == [1, 2, 3, 4, 5, 6]
+    assert vsg.mean_field_nash(table).solved

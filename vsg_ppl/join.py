@@ -84,7 +84,7 @@ def join(
     )
     if horizon is None:
         return table
-    return _with_reachable(table, horizon)
+    return with_reachable(table, horizon)
 
 
 def _acting(pieces: list[list[Piece]], agents: tuple[str, ...]) -> Tensor | None:
@@ -176,7 +176,7 @@ def _dense(successors: Tensor, probabilities: Tensor, n: int) -> Tensor:
     return zeros.scatter_add(-1, successors.expand(shape), probabilities.expand(shape))
 
 
-def _with_reachable(table: Table, horizon: int) -> Table:
+def with_reachable(table: Table, horizon: int) -> Table:
     """Which states can occur at which time, if not all can."""
     from dataclasses import replace
 

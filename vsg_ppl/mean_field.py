@@ -58,7 +58,8 @@ def mean_field_nash(
 
     Args:
         game: a mean-field game program, whose step takes the ``crowd``, or its table.
-        temperature: τ in units of reward, or a schedule, `Annealing` or a falling sequence.
+        temperature: τ in units of reward, or a schedule, `Annealing` (which stops at its target
+            gap, of the exploitability) or a falling sequence.
         method: how to find it.
 
             * "exact": Newton's method on all times at once, the crowd differentiated through; at
@@ -137,6 +138,8 @@ def _solve(
     if initial is not None:
         start = read_policy(table, initial)
     stages = _stages(table, temperature)
+    if isinstance(temperature, Annealing) and temperature.target_gap is not None:
+        run.aim(temperature.target_gap)
     if method == "exact":
         Exact(run, start, max_steps, starts, seed).solve(stages)
     elif method == "algorithm4":
@@ -213,6 +216,10 @@ def _check(
             raise GameError(f"the temperature is {temperature}; it must be positive")
         if any(after > before for before, after in zip(listed, listed[1:], strict=False)):
             raise GameError(f"the temperatures {temperature} do not fall")
+    if isinstance(temperature, Annealing | Sequence) and method not in ("exact", "algorithm4"):
+        raise GameError(
+            f'method "{method}" takes one temperature', hint='a number; or "exact", "algorithm4".'
+        )
     if temperature is None and method in ("algorithm4", "svi"):
         raise GameError(
             f'method "{method}" climbs a soft objective, and needs a temperature',

@@ -38,8 +38,13 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.status, self.message = "not converged", ""
         self.advice = "raise `max_steps`, or another `method`"
+        self.aimed = False
         self.soft = False  # whether the regularised gap is what counts
         self._best: tuple[float, Tensor, float] | None = None
+
+    def aim(self, exploitability: float) -> None:
+        """Stop as soon as the exploitability is at most this, at whatever temperature."""
+        self.tolerance, self.aimed = exploitability, True
 
     @property
     def iterations(self) -> int:
@@ -75,15 +80,15 @@ class Run:
             "residual": residual,
             "elbo": {},
         }
-        value = None
+        value, soft, last = None, self.soft and not self.aimed, last or self.aimed
         if (len(self.history)) % self.every == 0 or residual <= self.tolerance:
             joint = flow(self.table, policy) if joint is None else joint
             kernel = self.table.kernel(joint) if kernel is None else kernel
             entry["exploitability"] = value = gap(self.table, joint, kernel, policy)
             wanted = value
-            if self.soft:
+            if soft:
                 entry["regularised"] = wanted = self._soft(joint, kernel, policy, temperature)
-            if (last or not self.soft) and (self._best is None or not wanted >= self._best[0]):
+            if (last or not soft) and (self._best is None or not wanted >= self._best[0]):
                 self._best = wanted, policy.clone(), temperature
         self.history.append(entry)
         self.show(entry)

@@ -23,6 +23,7 @@ from vsg_ppl.crowd import Crowd
 from vsg_ppl.errors import GameError, telling
 from vsg_ppl.game import Game, agents, call, is_mean_field, title
 from vsg_ppl.handlers.enumerate import enumerate_sites
+from vsg_ppl.join import with_reachable
 from vsg_ppl.layout import Layout
 from vsg_ppl.states import States
 from vsg_ppl.table import Actions, Table
@@ -83,7 +84,7 @@ class MeanFieldTable:
         self.game, self.agent, self.name = game, found.agents[0], title(game)
         self.states, self.initial, self.actions = states, initial, actions
         self.discount, self.horizon, self.timed = found.gamma, found.horizon, found.timed
-        self.budget = found.budget
+        self.budget, self._first = found.budget, found.first
         self._tapes: dict[tuple[int, ...], Tape | None] = {}
         self._batched = self._taped = True
         self._like = found.like
@@ -103,6 +104,11 @@ class MeanFieldTable:
     def prior(self) -> Tensor:
         """u(a|s), (H, S, A)."""
         return self.log_prior.exp().expand(self.times, -1, -1)
+
+    @property
+    def batched(self) -> bool:
+        """Whether the step runs over several times and crowds at once, not one after another."""
+        return self._batched
 
     @cached_property
     def moving(self) -> bool:
@@ -140,7 +146,7 @@ class MeanFieldTable:
         if not torch.isfinite(rewards).all():
             self._whole(joint.detach(), which)  # says where
             raise GameError(f"a reward of {self.name} is not finite amid some crowd")
-        return Kernel(rewards, numbers.clamp_min(0), probabilities)
+        return Kernel(rewards, *_known(numbers, probabilities))
 
     def at(self, joint: Tensor) -> Table:
         """The table of one agent's game against this crowd, (H, S, A) or (1, S, A)."""
@@ -148,19 +154,21 @@ class MeanFieldTable:
         with torch.no_grad():
             rewards, log_prior, numbers, probabilities = self._whole(joint, self._all)
             self._check_inside(joint, self._all, numbers, probabilities)
-        return Table(
+        numbers, probabilities = _known(numbers, probabilities)
+        table = Table(
             agents=(self.agent,),
             actions=(self.actions,),
             states=self.states,
             log_priors=(log_prior[None],),
             rewards=(_once(rewards)[None],),
-            successors=numbers.clamp_min(0),
+            successors=numbers,
             probabilities=probabilities[None],
             initial=self.initial[None],
             discount=self.discount,
             horizon=self.horizon,
             name=self.name,
         )
+        return table if self.horizon is None else with_reachable(table, self.horizon)
 
     def even(self) -> Tensor:
         """A crowd spread evenly over states and actions, (H, S, A)."""
@@ -198,7 +206,7 @@ class MeanFieldTable:
         """Successors and probabilities that no crowd changes, (H|1, S, A|1, K)."""
         numbers, probabilities = self._constant(2), self._constant(3)
         self._check_inside(self.even(), self._all, numbers, probabilities)
-        return numbers, probabilities
+        return _known(numbers, probabilities)
 
     @cached_property
     def log_prior(self) -> Tensor:
@@ -366,8 +374,9 @@ class MeanFieldTable:
             return
         lost = (numbers < 0) & (probabilities > 0)
         if self.horizon is not None:  # what the last step returns is not used
-            used = torch.tensor([t < self.horizon - 1 for t in which], device=self.device)
-            lost = lost & used.reshape(-1, 1, 1, 1)
+            t = torch.tensor(which, device=self.device).reshape(-1, 1, 1, 1)
+            began = self._first.to(self.device).reshape(1, -1, 1, 1)  # nobody is there before
+            lost = lost & (t < self.horizon - 1) & (began <= t)
         logs = self.log_prior if len(self.log_prior) == 1 else self.log_prior[list(which)]
         lost = lost & (logs > -torch.inf)[..., None] if lost.shape[2] > 1 else lost
         if bool(lost.any()):
@@ -448,6 +457,7 @@ class _Exploration(Exploration):
         given = rows if more is None else torch.cat([rows, more.to(rows)]).unique(dim=0)
         self.codec = codec_of(given)
         self.known = self._codes(given)
+        self.first = torch.zeros(len(given), dtype=torch.long)  # when each is first reached
         self.actions: Actions | None = None
         self.crowds = 6
         layer = given
@@ -457,6 +467,7 @@ class _Exploration(Exploration):
                 break  # what the last step returns is not used
             new = codes[~torch.isin(codes, self.known)]
             self.known = torch.cat([self.known, new])
+            self.first = torch.cat([self.first, torch.full((len(new),), t + 1)])
             layer = self.codec.decode(self.known if self.timed else new)
             if not len(layer):
                 break
@@ -466,7 +477,8 @@ class _Exploration(Exploration):
                     hint="bound the state (clamp it), or give the game a horizon.",
                 )
         assert self.actions is not None
-        values = self.codec.decode(self.known.sort().values)
+        order = self.known.argsort()
+        values, self.first = self.codec.decode(self.known[order]), self.first[order]
         states = States(self.like, values)
         initial = torch.zeros(len(values), dtype=torch.float64, device=law.device)
         first = states.locate(structure.rebuild(self.like, list(rows.unbind(1))))
@@ -582,6 +594,13 @@ def _merged(parts: list[Tensor], sizes: list[int]) -> Tensor:
     if all(part.data_ptr() == first.data_ptr() for part in parts):
         return _once(first)
     return _stacked(parts, sizes)
+
+
+def _known(numbers: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """Next states that the table does not have, which no play within the horizon reaches, go."""
+    if int(numbers.min()) >= 0:
+        return numbers, probabilities
+    return numbers.clamp_min(0), torch.where(numbers < 0, 0.0, probabilities)
 
 
 def _once(x: Tensor) -> Tensor:
