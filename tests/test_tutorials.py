@@ -14,7 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parent.parent
-TUTORIALS = ["01_acting_as_inferring", "02_your_first_game", "03_conditional_and_marginal"]
+TUTORIALS = [
+    "01_acting_as_inferring",
+    "02_your_first_game",
+    "03_conditional_and_marginal",
+    "04_crowds",
+]
 PAGES = sorted(
     str(path.relative_to(ROOT))
     for path in [ROOT / "README.md", ROOT / "tutorials/README.md", *(ROOT / "docs").glob("*.md")]

@@ -160,11 +160,11 @@ gaps = [vsg.finite_nash_gap(game, policy, n, samples=min(STEPS, 500)) for n in (
 for gap in gaps:
     how = "exactly" if gap.exact else f"{gap.low:.4f} to {gap.high:.4f}"
     print(f"N = {gap.n}: {gap.gap:.4f} ({how})")
-assert gaps[0].gap > gaps[2].gap > gaps[-1].low
+assert gaps[1].gap > gaps[2].gap > gaps[3].gap > gaps[-1].low
 
 # %% [markdown]
-# Alone in town, one should go to the gold club: the policy, made for a crowd, is far from best.
-# Amid ten it is good, amid a hundred nearly exact.
+# The deviator among few sees where the others are, and makes much of it. Amid a hundred agents, one
+# that sees its own place only has next to nothing to gain.
 #
 # ## What to remember
 #

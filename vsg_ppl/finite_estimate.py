@@ -105,4 +105,4 @@ class Averages:
 def simplex(law: Tensor) -> Array:
     """A law as NumPy draws from it: its sum is 1 once more."""
     array = np.asarray(law.cpu(), dtype=np.float64)
-    return array / array.sum(-1, keepdims=True)
+    return np.asarray(array / array.sum(-1, keepdims=True))

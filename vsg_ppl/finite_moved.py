@@ -235,9 +235,9 @@ def draw_alike(random: np.random.Generator, counts: Counted, laws: Array) -> Cou
         how many choose what, (W, ..., K).
 
     >>> draw_alike(np.random.default_rng(0), np.array([[9], [9]]), np.array([0.5, 0.5]))
-    array([[[6, 3]],
+    array([[[5, 4]],
     <BLANKLINE>
-           [[6, 3]]])
+           [[5, 4]]])
     """
     if len(counts) == 1:
         return random.multinomial(counts, laws)

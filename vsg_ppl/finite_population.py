@@ -128,6 +128,12 @@ def finite_nash_gap(
             values = program.solve()
             gap, blind = max(0.0, values.best - values.own), values.blind - values.own
             return FiniteGap(n, gap, gap, gap, True, values.own, blind, values.deviation)
+        if table.moving and table.horizon is None:
+            raise GameError(
+                f"the crowd moves the next states of {table.name}, which has no horizon: {n:,} "
+                "agents cannot be simulated",
+                hint="a horizon, or so few agents that the gap can be computed exactly.",
+            )
         kind = Moved if table.moving else Unmoved
         found = kind(among, samples, np.random.default_rng(seed)).estimate()
         gap, low, high = (max(0.0, x) for x in found.interval(confidence))

@@ -43,7 +43,9 @@ class Among:
         self.fixed = None if table.moving else kernel
         alike = len(kernel.successors) == len(kernel.probabilities) == 1
         wide = 1 if alike else kernel.probabilities.shape[-1]
-        self.chunk = max(1, min(LONG, ROOM // (len(table.states) * self.size * wide)))
+        self.chunk = 1
+        if table.batched:
+            self.chunk = max(1, min(LONG, ROOM // (len(table.states) * self.size * wide)))
 
     def joint(self, others: Tensor, cells: Tensor, own: Tensor | None = None) -> Tensor:
         """Empirical laws.
@@ -84,19 +86,22 @@ class Among:
             yield few, self.amid(t, joint)
 
     def amid(self, t: int, joint: Tensor) -> Kernel:
-        """The step at time t amid (m, S, A) laws, m at most ``chunk``."""
+        """The step at time t amid (m, S, A) laws."""
+        parts = [self._amid(t, part) for part in joint.split(self.chunk)]
+        if self.fixed is not None:
+            return Kernel(torch.cat([part.rewards for part in parts]), *at(self.fixed, t))
+        return Kernel(
+            torch.cat([part.rewards for part in parts]),
+            torch.cat([_whole(part, part.successors) for part in parts]),
+            torch.cat([_whole(part, part.probabilities) for part in parts]),
+        )
+
+    def _amid(self, t: int, joint: Tensor) -> Kernel:
         m = len(joint)
         if m < self.chunk:
             joint = torch.cat([joint, joint[-1:].expand(self.chunk - m, -1, -1)])
         kernel = self.table.kernel(joint, (t,) * self.chunk)
-        if self.fixed is not None:
-            return Kernel(kernel.rewards[:m], *at(self.fixed, t))
-        numbers, law = kernel.successors, kernel.probabilities
-        return Kernel(
-            kernel.rewards[:m],
-            numbers[:m] if len(numbers) > 1 else numbers,
-            law[:m] if len(law) > 1 else law,
-        )
+        return Kernel(kernel.rewards[:m], kernel.successors[:m], kernel.probabilities[:m])
 
     def support(self) -> tuple[list[Tensor], list[Tensor]]:
         """Where the agent may be at each time whatever it does, and where the others may be.
@@ -136,6 +141,11 @@ class Among:
         return after
 
 
+def _whole(kernel: Kernel, x: Tensor) -> Tensor:
+    """Successors or probabilities for each of the crowds."""
+    return x.expand(len(kernel.rewards), *x.shape[1:])
+
+
 def at(kernel: Kernel, t: int) -> tuple[Tensor, Tensor]:
     """Successors and probabilities at one time of a kernel, (1, S, A|1, K)."""
     numbers, law = kernel.successors, kernel.probabilities
@@ -151,6 +161,7 @@ def seen(kernel: Kernel, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     m = torch.arange(len(state), device=state.device)
     rewards = kernel.rewards[m, state]
     numbers, law = kernel.successors, kernel.probabilities
+    # those that no crowd changes are there once
     numbers = numbers[m if len(numbers) > 1 else m * 0, state]
     law = law[m if len(law) > 1 else m * 0, state]
     shape = (*rewards.shape, max(numbers.shape[-1], law.shape[-1]))

@@ -125,8 +125,8 @@ class Unmoved(Simulation):
         gain = torch.zeros(self.samples).to(more)
         if len(many):
             slopes = self._tangents(others, many)[1]
-            apart = self._weighted(others, many, rewards.flatten()[many], slopes)
-            gain = torch.cat([some @ more.flatten()[many] for some in apart])
+            found = self._weighted(others, many, rewards.flatten()[many], slopes)
+            gain = torch.cat([some @ more.flatten()[many] for some in found])
         lonely = more.flatten().clone()
         lonely[many] = 0.0
         edges = lonely.abs().cumsum(0)
@@ -136,14 +136,14 @@ class Unmoved(Simulation):
         levels = torch.tensor(self.random.random(self.samples)).to(edges) * edges[-1]
         chosen = torch.searchsorted(edges, levels, right=True).minimum(lonely.nonzero()[-1])
         crowds, rows = self._draw(others, among.n - 1), torch.arange(self.samples).to(chosen)
-        found = []
+        pays = []
         for few, kernel in among.kernels(others.t, crowds, others.cells, rows, chosen):
-            pays = seen(kernel, chosen[few] // size)[0]
-            found.append(pays.gather(1, chosen[few, None] % size)[:, 0])
+            pay = seen(kernel, chosen[few] // size)[0]
+            pays.append(pay.gather(1, chosen[few, None] % size)[:, 0])
         places, back = chosen.unique(return_inverse=True)
         slopes = self._tangents(others, places)[1][back]
-        apart = (slopes * (crowds - (among.n - 1) * others.law)).sum(1)
-        apart = torch.cat(found) - apart - rewards.flatten()[chosen]
+        linear = (slopes * (crowds - (among.n - 1) * others.law)).sum(1)
+        apart = torch.cat(pays) - linear - rewards.flatten()[chosen]
         return gain + edges[-1] * lonely[chosen].sign() * apart
 
     def _weighted(

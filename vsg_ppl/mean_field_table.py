@@ -36,6 +36,10 @@ Said: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 BIG = 1 << 18
 """States times actions times times beyond which fewer comparisons are made."""
 
+CLOSE = 40
+"""Times that the states are completed by those that follow them, before they are taken to grow on
+and on until the horizon ends."""
+
 AGREES = 1e-12
 """How far a tape may be from the program that it was recorded from, relative."""
 
@@ -84,7 +88,7 @@ class MeanFieldTable:
         self.game, self.agent, self.name = game, found.agents[0], title(game)
         self.states, self.initial, self.actions = states, initial, actions
         self.discount, self.horizon, self.timed = found.gamma, found.horizon, found.timed
-        self.budget, self._first = found.budget, found.first
+        self.budget, self._first, self._grows = found.budget, found.first, found.grows
         self._tapes: dict[tuple[int, ...], Tape | None] = {}
         self._batched = self._taped = True
         self._like = found.like
@@ -154,6 +158,7 @@ class MeanFieldTable:
         with torch.no_grad():
             rewards, log_prior, numbers, probabilities = self._whole(joint, self._all)
             self._check_inside(joint, self._all, numbers, probabilities)
+        grows = int(numbers.min()) < 0  # some states have no room to go on before the horizon
         numbers, probabilities = _known(numbers, probabilities)
         table = Table(
             agents=(self.agent,),
@@ -168,7 +173,7 @@ class MeanFieldTable:
             horizon=self.horizon,
             name=self.name,
         )
-        return table if self.horizon is None else with_reachable(table, self.horizon)
+        return with_reachable(table, self.times) if grows else table
 
     def even(self) -> Tensor:
         """A crowd spread evenly over states and actions, (H, S, A)."""
@@ -376,7 +381,9 @@ class MeanFieldTable:
         if self.horizon is not None:  # what the last step returns is not used
             t = torch.tensor(which, device=self.device).reshape(-1, 1, 1, 1)
             began = self._first.to(self.device).reshape(1, -1, 1, 1)  # nobody is there before
-            lost = lost & (t < self.horizon - 1) & (began <= t)
+            lost = lost & (t < self.horizon - 1)
+            if self._grows:
+                lost = lost & (began <= t)
         logs = self.log_prior if len(self.log_prior) == 1 else self.log_prior[list(which)]
         lost = lost & (logs > -torch.inf)[..., None] if lost.shape[2] > 1 else lost
         if bool(lost.any()):
@@ -435,21 +442,29 @@ def mean_field_table(
             "for everybody",
             hint="several kinds of people are parts of the state.",
         )
-    while True:
+    given = more
+    for k in count():
         exploration = _Exploration(game, allowance(max_bytes))
+        if k >= CLOSE and exploration.horizon is not None:
+            more, exploration.grows = given if k == CLOSE else more, True
         found = exploration.explore(more)
         try:
             table = MeanFieldTable(game, exploration, *found)
             table.kernel(table._random(0))
             assert table.log_prior is not None  # read now what else would fail later
         except Unreached as error:
+            if exploration.grows and k > 2 * CLOSE:
+                raise
             more = error.rows if more is None else torch.cat([more, error.rows]).unique(dim=0)
             continue
         return table
+    raise AssertionError
 
 
 class _Exploration(Exploration):
     """Finds the states that play amid some crowd can reach."""
+
+    grows = False  # whether there are always more, so that those after the horizon are left out
 
     def explore(self, more: Tensor | None) -> tuple[States, Tensor, Actions]:
         """The states, the initial law and the actions."""
@@ -513,7 +528,7 @@ class _Exploration(Exploration):
             codec is kernels[0][2] and _same(codes, kernels[0][0]) and _same(law, kernels[0][1])
             for codes, law, codec in kernels
         )
-        if alike and len(layer) > 1:
+        if alike and (len(layer) > 1 or t > 20):
             self.crowds = 1  # no crowd seems to move anybody; what is missed shows later
         codes: Tensor = self._codes(torch.cat(rows)).unique()
         return codes
