@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from itertools import product
+from itertools import combinations_with_replacement, product
 
 import numpy as np
+from scipy.stats import multinomial
 
-from tests.models.told_again import arrays, initial, told
+from tests.models.told_again import TOLD, arrays, initial
 from tests.random_crowds import RandomCrowd
 
 Step = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -127,6 +128,11 @@ class Real:
         return float(np.array(odds) @ value)
 
 
+def tell(game):
+    """A bundled game told again, or one that differs from it in its discount."""
+    return TOLD[next(kind.__name__ for kind in type(game).__mro__ if kind.__name__ in TOLD)](game)
+
+
 def told_step(game, table):
     """A step amid (S, A) crowds in plain numbers, which of its states the table knows, and μ_0."""
     if isinstance(game, RandomCrowd):
@@ -141,7 +147,46 @@ def told_step(game, table):
             return rewards, moves
 
         return step, [int(label) for label in table.states], game.start
-    tale = told(game)
+    tale = tell(game)
     numbers = {label: k for k, label in enumerate(tale.states)}
     known = [numbers[label] for label in table.states]
     return lambda t, crowd: arrays(tale, t, crowd), known, initial(tale)
+
+
+def blind_gap(game, table, policy, n, *, acts):
+    """The gap of those who see their own state and the time, where the crowd moves nobody.
+
+    The others at any time are n − 1 independent draws from the mean field's law; ``acts`` says
+    whether their actions matter.
+    """
+    step, known, first = told_step(game, table)
+    policy, (h, size, kinds) = np.asarray(policy), policy.shape
+    gamma = 1.0 if table.discount is None else table.discount
+    law, pays, moves = first[known], [], []
+    for t in range(h):
+        joint = law[:, None] * policy[t]
+        if not acts:
+            joint = np.eye(kinds)[0] * joint.sum(1, keepdims=True)
+        cells = list(zip(*np.nonzero(joint), strict=True))
+        pay = np.zeros((size, kinds))
+        for others in combinations_with_replacement(range(len(cells)), n - 1):
+            counts = np.bincount(np.array(others, dtype=int), minlength=len(cells))
+            chance = multinomial.pmf(counts, n - 1, [joint[cell] for cell in cells])
+            crowd = np.zeros((len(first), kinds))
+            for (s, a), many in zip(cells, counts, strict=True):
+                crowd[known[s], a] = many / n
+            for s, a in product(range(size), range(kinds if acts else 1)):
+                crowd[known[s], a] += 1 / n
+                rewards, transitions = step(t, crowd)
+                crowd[known[s], a] -= 1 / n
+                some = a if acts else slice(None)
+                pay[s, some] += chance * rewards[known[s], some]
+        pays.append(pay)
+        moves.append(transitions[known][:, :, known])
+        law = np.einsum("sa,sak->k", law[:, None] * policy[t], moves[-1])
+    best = own = np.zeros(size)
+    for t in reversed(range(h)):
+        q = pays[t] + gamma * moves[t] @ best
+        best = np.where(np.asarray(table.prior)[t] > 0, q, -np.inf).max(1)
+        own = (policy[t] * (pays[t] + gamma * moves[t] @ own)).sum(1)
+    return float(first[known] @ (best - own))

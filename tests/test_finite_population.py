@@ -16,11 +16,20 @@ from hypothesis import strategies as st
 
 import vsg_ppl as vsg
 from tests.bundled import AMID_A_CROWD, SMALL_CROWDS
-from tests.finite_brute import Real
+from tests.finite_brute import Real, blind_gap
 from tests.random_crowds import RandomCrowd, Shape, shapes
 from vsg_ppl import models
 from vsg_ppl.crowd_flow import flow
-from vsg_ppl.finite_moved import draw_alike, pick
+from vsg_ppl.finite_moved import Moved, draw_alike, pick
+from vsg_ppl.finite_step import Among
+from vsg_ppl.mean_field_table import Kernel
+
+
+class Impatient(models.BeachBar):
+    """A beach with a discount."""
+
+    discount = 0.6
+
 
 EQUAL = torch.tensor([[2 / 3, 1 / 3]], dtype=torch.float64).expand(3, 2)
 
@@ -38,7 +47,7 @@ TINY = {
     "rock_paper_scissors_crowd": (models.RockPaperScissorsCrowd(horizon=3), 3),
     "susceptible_infected": (models.SusceptibleInfected(horizon=4), 4),
     "treasure_hunting": (models.TreasureHunting(horizon=3), 3),
-    "discounted": (RandomCrowd(Shape(3, 3, (2,), 3, 0.8, False, False)), 3),
+    "discounted": (Impatient(horizon=4, places=2, bar=1), 3),
     "discounted, moved": (RandomCrowd(Shape(4, 3, (2,), 3, 0.8, True, False)), 3),
     "two sites, run time by time": (RandomCrowd(Shape(5, 2, (2, 2), 2, None, True, True)), 2),
 }
@@ -109,7 +118,7 @@ def test_blind_deviation_is_the_best_of_all(game, n):
     if game == "beach_bar":
         program = models.BeachBar(horizon=2, places=3, bar=0)
     elif game == "discounted":
-        program = RandomCrowd(Shape(8, 2, (2,), 3, 0.8, False, False))
+        program = Impatient(horizon=3, places=2, bar=0)
     else:
         program = TINY[game][0]
     table = vsg.mean_field_table(program)
@@ -124,6 +133,34 @@ def test_blind_deviation_is_the_best_of_all(game, n):
     )
     found = vsg.finite_nash_gap(table, policy, n)
     assert found.blind == pytest.approx(best - people.plays(), abs=1e-10)
+
+
+def sharp(table, seed):
+    """Probabilities of the available actions, most of them near 0 or 1."""
+    random = np.random.default_rng(seed)
+    odds = np.asarray(table.prior) * np.exp(3 * random.standard_normal(table.prior.shape))
+    return torch.tensor(odds / odds.sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("game", "n"),
+    [
+        (models.BeachBar(horizon=4, places=3, bar=0), 6),
+        (Impatient(horizon=5, places=2, bar=0), 8),
+        (models.CrowdMotion(rows=1, columns=3, horizon=3, every=1), 5),
+        (models.Braess(), 4),
+    ],
+)
+def test_blind_gap_against_independent_others(game, n, seed):
+    table = vsg.mean_field_table(game)
+    policy = sharp(table, seed)
+    expected = blind_gap(game, table, policy, n, acts=isinstance(game, models.Braess))
+    found = vsg.finite_nash_gap(table, policy, n, exact=True)
+    assert found.blind == pytest.approx(expected, abs=1e-9)
+    simulated = vsg.finite_nash_gap(table, policy, n, samples=20_000, exact=False)
+    wide = simulated.high - simulated.low + 1e-9
+    assert simulated.gap == pytest.approx(expected, abs=wide)
 
 
 @settings(max_examples=20, deadline=None)
@@ -353,6 +390,54 @@ def test_gap_of_an_equilibrium_falls():
         assert found[n].low * n < 0.3 and found[n].high * n > 0.1
     # who sees the others has more to gain
     assert found[10].gap > 2 * found[10].blind
+
+
+def test_a_promise_that_needs_continuity():
+    """Rounding makes the next states jump where the mean field of an equilibrium is."""
+    table = vsg.mean_field_table(models.LinearQuadratic())
+    policy = vsg.mean_field_nash(table).policies["driver"]
+    found = vsg.finite_nash_gap(table, policy, 1000)
+    assert vsg.mean_field_certify(table, policy).exploitability < 1e-8
+    assert found.low > 0.3
+
+
+def test_a_gap_is_never_negative():
+    """Where noise says that the deviation loses, the policy itself is as good."""
+    table = vsg.mean_field_table(models.BeachBar())
+    policy = vsg.mean_field_nash(table).policies["bather"]
+    found = [vsg.finite_nash_gap(table, policy, 10_000, samples=3, seed=seed) for seed in range(10)]
+    assert all(0 <= one.low <= one.gap <= one.high for one in found)
+    assert any(one.low == 0 for one in found)
+
+
+@pytest.mark.parametrize("name", ["linear_quadratic", "discounted, moved", "random_linear"])
+def test_gains_are_unbiased_whatever_is_predicted(name):
+    """A model that knows nothing makes noise, and no bias."""
+    table, n = table_of(name), 2
+    policy, deviation = some_policy(table, 0), some_policy(table, 1)
+    one = Among(table, policy, flow(table, policy), n)
+    states, size = len(table.states), table.actions.size
+    random = torch.Generator().manual_seed(0)
+    model = Kernel(
+        torch.randn(table.times, states, size, generator=random).double(),
+        torch.arange(states).expand(1, states, size, states),
+        torch.rand(table.times, states, size, states, generator=random).double().softmax(-1),
+    )
+    gain, value = Moved(one, 20_000, np.random.default_rng(0))._gain(model, deviation)
+    people = real(name, policy, n)
+    error = gain.std() / len(gain) ** 0.5
+    assert gain.mean() == pytest.approx(people.plays(deviation) - people.plays(), abs=4 * error)
+    assert value == pytest.approx(people.plays(), abs=0.1)
+
+
+def test_those_who_are_moved_by_the_crowd_know_it_by_their_own_state():
+    """What the own state tells about the others matters to a deviation that sees nothing else."""
+    game = models.SusceptibleInfected(horizon=30, infected=10 / 27)
+    table = vsg.mean_field_table(game)
+    policy = torch.tensor([[10 / 17, 7 / 17], [1.0, 0.0]], dtype=torch.float64)
+    exact = vsg.finite_nash_gap(table, policy, 8, exact=True)
+    found = vsg.finite_nash_gap(table, policy, 8, exact=False)
+    assert exact.gap > exact.blind > found.low > 0.8 * exact.blind
 
 
 def test_seeds():
