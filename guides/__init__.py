@@ -11,12 +11,24 @@ if __name__ != "vsg_ppl.guides":
 
 from vsg_ppl.guides.opponent import CountedOpponent, NeuralOpponent, TabularOpponent
 from vsg_ppl.guides.policy import ConditionalPolicy, FixedPolicy, TabularPolicy
+from vsg_ppl.guides.reward import (
+    LinearReward,
+    NoReward,
+    OwnReward,
+    TabularReward,
+    WelfareReward,
+)
 
 __all__ = [
     "ConditionalPolicy",
     "CountedOpponent",
     "FixedPolicy",
+    "LinearReward",
     "NeuralOpponent",
+    "NoReward",
+    "OwnReward",
     "TabularOpponent",
     "TabularPolicy",
+    "TabularReward",
+    "WelfareReward",
 ]

@@ -19,15 +19,20 @@ from vsg_ppl.facing import facing
 from vsg_ppl.finite_population import FiniteGap, finite_nash_gap
 from vsg_ppl.game import Game, act, optimality, signal
 from vsg_ppl.graph import dependency_graph, figure1
+from vsg_ppl.infer import infer_opponent
+from vsg_ppl.inference import OpponentInference
 from vsg_ppl.logit_path import logit_path
 from vsg_ppl.mean_field import mean_field_nash
 from vsg_ppl.mean_field_certificate import MeanFieldCertificate, mean_field_certify
 from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
 from vsg_ppl.nash import nash
+from vsg_ppl.observations import Observations
+from vsg_ppl.play_model import PlayModel
 from vsg_ppl.schedule import Annealing
 from vsg_ppl.solution import Solution
 from vsg_ppl.table import Table, from_arrays
 from vsg_ppl.tabulate import tabulate
+from vsg_ppl.unknowns import given
 from vsg_ppl.unroll import unroll
 
 __all__ = [
@@ -43,6 +48,9 @@ __all__ = [
     "MarkovELBO",
     "MeanFieldCertificate",
     "MeanFieldTable",
+    "Observations",
+    "OpponentInference",
+    "PlayModel",
     "Solution",
     "Table",
     "act",
@@ -56,6 +64,8 @@ __all__ = [
     "figure1",
     "finite_nash_gap",
     "from_arrays",
+    "given",
+    "infer_opponent",
     "logit_path",
     "mean_field_certify",
     "mean_field_nash",

@@ -133,7 +133,7 @@ def solve(table: Table, policies: Policies, rewards: Tensor) -> Tensor:
     rows, columns, weights = _entries(table, policies, 0)
     out = [
         _SparseSolve.apply(  # type: ignore[no-untyped-call]
-            rows, columns, weights[k % len(weights)], rewards[k % len(rewards), 0], table.discount
+            rows, columns, table.discount * weights[k % len(weights)], rewards[k % len(rewards), 0]
         )
         for k in range(max(len(weights), len(rewards)))
     ]
@@ -281,19 +281,19 @@ class _Recursion(torch.autograd.Function):
 
 
 class _SparseSolve(torch.autograd.Function):
-    """x = (I − γ P)^{-1} r for a sparse P, with its gradients by the transposed system."""
+    """x = (I − W)^{-1} r for a sparse W, with its gradients by the transposed system."""
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, columns: Tensor, weights: Tensor, rewards: Tensor, discount: float
+        ctx: Any, rows: Tensor, columns: Tensor, weights: Tensor, rewards: Tensor
     ) -> Tensor:
         n = len(rewards)
         entries = (weights.detach().cpu().numpy(), (rows.cpu().numpy(), columns.cpu().numpy()))
-        matrix = scipy.sparse.identity(n, format="csr") - discount * scipy.sparse.csr_array(
+        matrix = scipy.sparse.identity(n, format="csr") - scipy.sparse.csr_array(
             scipy.sparse.coo_array(entries, shape=(n, n))
         )
         solution = _iterate(matrix, rewards).to(rewards)
-        ctx.matrix, ctx.discount = matrix, discount
+        ctx.matrix = matrix
         ctx.save_for_backward(rows, columns, solution)
         return solution
 
@@ -302,8 +302,7 @@ class _SparseSolve(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, columns, solution = ctx.saved_tensors
         adjoint = _iterate(ctx.matrix.T.tocsr(), grad).to(grad)
-        weights = ctx.discount * (adjoint[rows] * solution[columns]).sum(-1)
-        return None, None, weights, adjoint, None
+        return None, None, (adjoint[rows] * solution[columns]).sum(-1), adjoint
 
 
 def _iterate(matrix: Any, right: Tensor) -> Tensor:

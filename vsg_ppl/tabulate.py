@@ -86,8 +86,8 @@ class Exploration:
     ``codec`` numbers their parts and widens as they spread.
     """
 
-    def __init__(self, game: Game, budget: float) -> None:
-        self.game, self.budget = game, budget
+    def __init__(self, game: Game, budget: float, *, check: bool = True) -> None:
+        self.game, self.budget, self.check = game, budget, check
         self.agents, self.gamma, self.horizon = agents(game), discount(game), horizon(game)
         self.timed = takes(game.step, "t")
         if self.timed and self.horizon is None:
@@ -123,6 +123,15 @@ class Exploration:
                     f"{title(self.game)} still has new states after {t:,} steps, such as {state}",
                     hint="bound the state (clamp it), or give the game a horizon.",
                 )
+        return self._join(rows, law)
+
+    def again(self, states: Tensor) -> Table:
+        """The table over states that are known already, given by their parts: one run a time."""
+        self.like, rows, law = self._initial()
+        self.codec = codec_of(states)
+        self.known = self.codec.encode(list(states.unbind(1))).expand(len(states))
+        for t in range(self.horizon or 1) if self.timed else (0,):
+            self.rounds.append(self._rounds(states, t))
         return self._join(rows, law)
 
     def _initial(self) -> tuple[Any, Tensor, Tensor]:
@@ -192,7 +201,7 @@ class Exploration:
                 )
             parts = structure.leaves(following)
         self._check_optimality(tables.rewards)
-        layout = Layout(tables, self.agents, _Labels(self.like, layer))
+        layout = Layout(tables, self.agents, _Labels(self.like, layer), check=self.check)
         said = layout.outcomes()
         self._widen(parts)
         codes, probabilities = layout.next(self.codec.encode(parts))

@@ -1,0 +1,154 @@
+"""The tables of a game with unknowns, as a differentiable function of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from vsg_ppl.errors import GameError
+from vsg_ppl.game import Game, title
+from vsg_ppl.table import Table
+from vsg_ppl.tabulate import Exploration, allowance, tabulate
+from vsg_ppl.tape import Tape, record
+from vsg_ppl.unknowns import Given, draw_unknowns
+
+AGREES = 1e-12
+"""How far a tape may be from the program that it was recorded from, relative."""
+
+ANY_DISCOUNT = 0.5
+"""Stands in while tensors are computed that no discount enters."""
+
+
+class TableFamily:
+    """ψ → table: a game's program run anew for each ψ, or replayed from a tape where that is right.
+
+    The states are found once, at one draw of the unknowns from their priors.
+
+    Args:
+        game: a game program, or its table, which then has no unknowns.
+
+    Attributes:
+        table: at the draw.
+        names: of the unknowns.
+
+    >>> import pyro, pyro.distributions as dist, torch, vsg_ppl as vsg
+    >>> class Choice:
+    ...     agents, horizon = ("rat",), 1
+    ...     def initial(self):
+    ...         return torch.tensor(0)
+    ...     def step(self, state):
+    ...         taste = pyro.sample("taste", dist.Normal(0.0, 1.0))
+    ...         arm = vsg.act("rat", dist.Categorical(torch.ones(2)))
+    ...         vsg.optimality("rat", taste * arm)
+    ...         return state
+    >>> family = TableFamily(Choice())
+    >>> taste = torch.tensor(3.0, requires_grad=True)
+    >>> family({"taste": taste}).rewards[0].sum().backward()
+    >>> taste.grad
+    tensor(1.)
+    """
+
+    def __init__(self, game: Game | Table) -> None:
+        self.game = None if isinstance(game, Table) else game
+        self.names: tuple[str, ...] = ()
+        if self.game is None:
+            assert isinstance(game, Table)
+            self.table = game
+            return
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            draws = [_plain(draw_unknowns(self.game)) for _ in range(3)]
+        self.names = tuple(draws[0])
+        if not self.names:
+            self.table = tabulate(self.game)
+            return
+        self.shapes = {name: value.shape for name, value in draws[0].items()}
+        self.table = tabulate(Given(self.game, draws[0]))
+        values = self.table.states.values
+        parts = len(values[0]) - self._signals()
+        self.rows = values[:, :parts].unique(dim=0)
+        self._tape = self._recorded(draws)
+
+    def __call__(self, values: Mapping[str, Tensor]) -> Table:
+        """The table at these values; it keeps their graph."""
+        if not self.names:
+            return self.table
+        assert self.game is not None
+        gamma = Given(self.game, values, ANY_DISCOUNT).gamma()
+        if self._tape is None:
+            parts = self._parts(values)
+        else:
+            flat = torch.cat([values[name].double().reshape(-1) for name in self.names])
+            parts = self._tape(flat, tuple(range(len(self._tape.outputs))))
+        n = len(self.table.agents)
+        return replace(
+            self.table,
+            log_priors=tuple(parts[:n]),
+            rewards=tuple(parts[n : 2 * n]),
+            probabilities=parts[2 * n],
+            initial=parts[2 * n + 1],
+            discount=self.table.discount if gamma is None else gamma,
+        )
+
+    def _parts(self, values: Mapping[str, Tensor]) -> list[Tensor]:
+        """The tensors of the table, from the program itself."""
+        assert self.game is not None
+        gamma = None if getattr(self.game, "discount", None) is None else ANY_DISCOUNT
+        exploration = Exploration(Given(self.game, values, gamma), allowance(None), check=False)
+        table = exploration.again(self.rows)
+        same = table.states.values.shape == self.table.states.values.shape
+        if not same or table.probabilities.shape != self.table.probabilities.shape:
+            raise GameError(
+                f"the states of {title(self.game)} change with its unknowns",
+                hint="unknowns may move rewards and probabilities, not what can follow what.",
+            )
+        return [*table.log_priors, *table.rewards, table.probabilities, table.initial]
+
+    def _recorded(self, draws: list[dict[str, Tensor]]) -> Tape | None:
+        """The tape, if it proves right at other draws."""
+
+        def flat(draw: dict[str, Tensor]) -> Tensor:
+            return torch.cat([draw[name].double().reshape(-1) for name in self.names])
+
+        def parts(x: Tensor) -> list[Tensor]:
+            sizes = [self.shapes[name].numel() for name in self.names]
+            pieces = zip(self.names, x.split(sizes), strict=True)
+            return self._parts({name: part.reshape(self.shapes[name]) for name, part in pieces})
+
+        first, *others = map(flat, draws)
+        with pyro.validation_enabled(False), torch.no_grad():
+            try:
+                tape = record(parts, first)
+            except NotImplementedError:  # an operation that cannot be watched
+                return None
+            if tape is None:
+                return None
+            every = tuple(range(len(tape.outputs)))
+            right = all(
+                _same(a, b) for x in others for a, b in zip(tape(x, every), parts(x), strict=True)
+            )
+        return tape if right else None
+
+    def _signals(self) -> int:
+        """How many parts of the table's states are public signals."""
+        from vsg_ppl.structure import leaves
+
+        assert self.game is not None
+        state = Given(self.game, _plain(draw_unknowns(self.game))).initial()
+        return self.table.states.values.shape[1] - len(leaves(state))
+
+
+def _plain(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().double() for name, value in values.items()}
+
+
+def _same(one: Any, other: Any) -> bool:
+    size = 1 + other.abs().nan_to_num(0.0, 0.0, 0.0).max() if other.numel() else 1
+    return one.shape == other.shape and bool(
+        torch.isclose(one, other, rtol=0.0, atol=AGREES * float(size)).all()
+    )

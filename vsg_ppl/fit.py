@@ -1,0 +1,280 @@
+"""Posteriors of Pyro models whose unknowns are continuous: Laplace, SVI with an AutoGuide, NUTS."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import log, pi
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import MCMC, NUTS, SVI, Trace_ELBO
+from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal, init_to_median
+from pyro.infer.mcmc.util import initialize_model
+from pyro.optim import ClippedAdam
+from scipy.optimize import minimize
+from torch import Tensor
+
+from vsg_ppl.errors import GameError
+from vsg_ppl.progress import Progress
+
+STEP = 1e-5
+"""Of the finite differences of gradients that make a Hessian, in unconstrained units."""
+
+FULL_RANK = 100
+"""Up to this many unknowns, the default guide of SVI has a full covariance."""
+
+GENTLE = 1e-8
+"""A gradient, relative to the potential, at which a mode counts as found."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What inference says of a model's unknowns.
+
+    Attributes:
+        draws: from the posterior, by site, (n, ...).
+        mode: the most probable values in unconstrained coordinates, where it was sought.
+        log_evidence: log p(data): Laplace's estimate, or the ELBO, which is below it; NaN for NUTS.
+        status: "solved", "not converged" or "interrupted".
+        message: what happened, in a sentence.
+        diagnostics: ``n_eff`` and ``r_hat`` by site (NUTS), ``losses`` (SVI), ``gradient`` and
+            ``flat``, how many directions the data and the prior leave free (Laplace).
+    """
+
+    draws: dict[str, Tensor]
+    mode: dict[str, Tensor]
+    log_evidence: float
+    status: str
+    message: str
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+
+
+class Unconstrained:
+    """A model's latents as one real vector, and its negative log joint density there.
+
+    Args:
+        model: a Pyro model without plates to subsample.
+    """
+
+    def __init__(self, model: Callable[[], Any]) -> None:
+        self.model = model
+        with _quiet():
+            found = initialize_model(model, init_strategy=init_to_median)
+        self.start, self.potential, self.transforms, _ = found
+        self.names = list(self.start)
+        self.shapes = [self.start[name].shape for name in self.names]
+        self.sizes = [shape.numel() for shape in self.shapes]
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns."""
+        return sum(self.sizes)
+
+    def pack(self, values: dict[str, Tensor]) -> Tensor:
+        """One vector, (d,)."""
+        return torch.cat([values[name].detach().double().reshape(-1) for name in self.names])
+
+    def unpack(self, x: Tensor) -> dict[str, Tensor]:
+        """Unconstrained values by site, (..., shape)."""
+        parts = x.split(self.sizes, -1)
+        return {
+            name: part.reshape(x.shape[:-1] + shape)
+            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+        }
+
+    def constrained(self, x: Tensor) -> dict[str, Tensor]:
+        """Values as the model samples them, (..., shape)."""
+        return {
+            name: self.transforms[name].inv(value).detach()
+            for name, value in self.unpack(x).items()
+        }
+
+    def __call__(self, x: Tensor) -> tuple[float, Tensor]:
+        """−log p(x, data) and its gradient, (d,)."""
+        x = x.detach().requires_grad_()
+        value = self.potential(self.unpack(x))
+        (gradient,) = torch.autograd.grad(value, x)
+        return float(value.detach()), gradient
+
+    def random(self) -> Tensor:
+        """A start drawn from the priors."""
+        trace = poutine.trace(self.model).get_trace()
+        return self.pack(
+            {name: self.transforms[name](trace.nodes[name]["value"]) for name in self.names}
+        )
+
+
+def find_mode(
+    model: Callable[[], Any], *, restarts: int = 2, max_steps: int = 500
+) -> tuple[Unconstrained, Tensor, float, float]:
+    """The most probable unknowns, by L-BFGS from the prior's median and from draws of the prior.
+
+    Returns:
+        The latents' coordinates, the mode in them, −log p there, and the largest entry of the
+        gradient.
+    """
+    space = Unconstrained(model)
+    if not space.size:
+        with torch.no_grad():
+            trace = poutine.trace(model).get_trace()
+        return space, torch.zeros(0, dtype=torch.float64), -float(trace.log_prob_sum()), 0.0
+
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = space(torch.from_numpy(x))
+        if not np.isfinite(value) or not bool(torch.isfinite(gradient).all()):
+            return 1e100, np.zeros_like(x)  # the line search comes back from there
+        return value, gradient.numpy()
+
+    best, least = None, float("inf")
+    for k in range(restarts + 1):
+        start = space.pack(space.start) if k == 0 else space.random()
+        found = minimize(
+            loss,
+            start.numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": max_steps, "ftol": 1e-14, "gtol": 1e-8, "maxcor": 20},
+        )
+        if found.fun < least and found.fun < 1e99:
+            best, least = found, float(found.fun)
+    if best is None:
+        raise GameError(
+            "the actions that were seen have probability zero wherever inference started",
+            hint="wider priors, or a `lapse` above 0.",
+        )
+    x = torch.from_numpy(best.x)
+    return space, x, least, float(space(x)[1].abs().max())
+
+
+def laplace(model: Callable[[], Any], draws: int, *, restarts: int = 2) -> Fit:
+    """A normal posterior at the mode, in unconstrained coordinates (Laplace's approximation)."""
+    space, x, least, steep = find_mode(model, restarts=restarts)
+    d = space.size
+    if not d:
+        return Fit({}, {}, -least, "solved", "there was nothing to infer")
+    hessian = _hessian(space, x)
+    values, vectors = torch.linalg.eigh(hessian)
+    floor = 1e-8 * max(1.0, float(values.max()))
+    flat = int((values < floor).sum())
+    values = values.clamp_min(floor)
+    noise = torch.randn(draws, d, dtype=torch.float64)
+    points = x + (noise / values.sqrt()) @ vectors.mT
+    evidence = -least + 0.5 * d * log(2 * pi) - 0.5 * float(values.log().sum())
+    settled = steep <= GENTLE * (1 + abs(least)) or steep < 1e-4
+    message = f"the mode of {d} unknowns"
+    if not settled:
+        message += f" was not reached: the gradient there is {steep:.2g}"
+    if flat:
+        message += f"; {flat} directions are left free, and need a prior"
+    return Fit(
+        space.constrained(points),
+        space.constrained(x),
+        evidence,
+        "solved" if settled and not flat else "not converged",
+        message,
+        {"gradient": steep, "flat": flat},
+    )
+
+
+def svi(
+    model: Callable[[], Any],
+    draws: int,
+    *,
+    guide: Any = None,
+    steps: int = 2000,
+    learning_rate: float = 0.02,
+    show: Progress | None = None,
+) -> Fit:
+    """A guide fitted by SVI; by default AutoMultivariateNormal, or AutoNormal for many unknowns."""
+    losses: list[float] = []
+    status = "solved"
+    with pyro.get_param_store().scope(), _quiet():
+        space = Unconstrained(model)
+        if not space.size:
+            return laplace(model, draws)
+        made = guide or (AutoMultivariateNormal if space.size <= FULL_RANK else AutoNormal)
+        fitted = made(model, init_loc_fn=init_to_median) if isinstance(made, type) else made
+        fall = 0.05 ** (1 / max(1, steps))
+        optim = ClippedAdam({"lr": learning_rate, "lrd": fall})
+        engine = SVI(model, fitted, optim, Trace_ELBO())
+        try:
+            for k in range(steps):
+                losses.append(float(engine.step()))
+                if show is not None and k % 20 == 0:
+                    show({"iteration": k, "residual": losses[-1]})
+        except KeyboardInterrupt:
+            status = "interrupted"
+        with torch.no_grad():
+            elbo = -float(np.mean([engine.evaluate_loss() for _ in range(100)]))
+            found = [poutine.trace(fitted).get_trace() for _ in range(draws)]
+    posterior = {
+        name: torch.stack([trace.nodes[name]["value"] for trace in found]).detach()
+        for name in space.names
+    }
+    tail = losses[-max(1, steps // 10) :]
+    half = max(1, len(tail) // 2)
+    drift, noise = float(np.mean(tail[:half]) - np.mean(tail[half:])), float(np.std(tail))
+    if status == "solved" and not (np.isfinite(elbo) and drift <= noise + 1e-3 * (1 + abs(elbo))):
+        status = "not converged"
+    message = f"ELBO {elbo:.6g} after {len(losses)} steps of SVI" + (
+        "; it was still rising: raise `steps`" if status == "not converged" else ""
+    )
+    return Fit(posterior, {}, elbo, status, message, {"losses": losses})
+
+
+def nuts(model: Callable[[], Any], draws: int, *, warmup: int = 300, progress: bool = False) -> Fit:
+    """Draws by the No-U-Turn sampler (Hoffman and Gelman 2014), one chain."""
+    with _quiet():
+        if not Unconstrained(model).size:
+            return laplace(model, draws)
+        sampler = MCMC(
+            NUTS(model, init_strategy=init_to_median),
+            num_samples=draws,
+            warmup_steps=warmup,
+            disable_progbar=not progress,
+        )
+        sampler.run()
+        posterior = {name: x.detach() for name, x in sampler.get_samples().items()}
+        found = sampler.diagnostics()
+    sites = {name: found[name] for name in posterior}
+    few = min(float(torch.as_tensor(site["n_eff"]).min()) for site in sites.values())
+    worst = max(float(torch.as_tensor(site["r_hat"]).max()) for site in sites.values())
+    divergent = sum(len(places) for places in found["divergences"].values())
+    settled = worst < 1.05 and divergent <= draws // 100 and few >= min(50, draws / 4)
+    message = (
+        f"{draws} draws, of which at least {few:.0f} count as independent; r_hat at most "
+        f"{worst:.3f}, {divergent} divergences"
+    )
+    return Fit(
+        posterior,
+        {},
+        float("nan"),
+        "solved" if settled else "not converged",
+        message + ("" if settled else "; raise `samples` and `warmup`"),
+        {"n_eff": few, "r_hat": worst, "divergences": divergent},
+    )
+
+
+def _hessian(space: Unconstrained, x: Tensor) -> Tensor:
+    """By central differences of the exact gradient: no second derivatives of solvers are needed."""
+    rows = []
+    for k in range(len(x)):
+        step = torch.zeros_like(x)
+        step[k] = STEP * max(1.0, abs(float(x[k])))
+        rows.append((space(x + step)[1] - space(x - step)[1]) / (2 * step[k]))
+    hessian = torch.stack(rows)
+    return (hessian + hessian.mT) / 2
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that Pyro's samplers give of torch's own functions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=UserWarning)
+        yield

@@ -1,0 +1,175 @@
+"""Unknowns of a game program: what an observer does not know, and the agents do.
+
+A continuous ``pyro.sample`` in a program has no table. Inference reads it as one number that holds
+for the whole of play, with that law as its prior; a ``pyro.param`` as one with a flat prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from vsg_ppl.errors import GameError, telling
+from vsg_ppl.game import Game, call, discount, horizon, role, takes, title
+from vsg_ppl.handlers.given import GivenMessenger
+
+
+class Given:
+    """A game whose unknowns are fixed; made by `given`."""
+
+    def __init__(self, game: Game, values: Mapping[str, Tensor], gamma: float | None = None):
+        self.game, self.values = game, dict(values)
+        self.agents, self.name = game.agents, title(game)
+        self.horizon = getattr(game, "horizon", None)
+        if gamma is None:
+            found = self.gamma()
+            gamma = float(found.detach()) if isinstance(found, Tensor) else found
+        self.discount = gamma
+        self.step = self._wrap(game.step)
+
+    def gamma(self) -> Any:
+        """The discount, a tensor where it is computed from unknowns; ``None`` if there is none."""
+        with GivenMessenger(self.values):
+            return getattr(self.game, "discount", None)
+
+    def initial(self) -> Any:
+        """Draw the first state."""
+        with GivenMessenger(self.values):
+            return self.game.initial()
+
+    def _wrap(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(step)  # keeps its arguments known
+        def fixed(*args: Any, **kwargs: Any) -> Any:
+            with GivenMessenger(self.values):
+                return step(*args, **kwargs)
+
+        return fixed
+
+
+def given(game: Game, values: Mapping[str, Any]) -> Given:
+    """The game whose unknowns take these values: an ordinary game, with a table.
+
+    Args:
+        game: a program with continuous ``pyro.sample`` or ``pyro.param`` sites.
+        values: a number or tensor for each of them, by name. More than are there are not allowed.
+
+    Raises:
+        GameError: an unknown has no value, or a value no unknown.
+
+    >>> import pyro, pyro.distributions as dist, torch, vsg_ppl as vsg
+    >>> class Choice:
+    ...     agents, horizon = ("rat",), 1
+    ...     def initial(self):
+    ...         return torch.tensor(0)
+    ...     def step(self, state):
+    ...         taste = pyro.sample("taste", dist.Normal(0.0, 1.0))
+    ...         arm = vsg.act("rat", dist.Categorical(torch.ones(2)))
+    ...         vsg.optimality("rat", taste * arm)
+    ...         return state
+    >>> vsg.tabulate(vsg.given(Choice(), {"taste": 2.0})).rewards[0][0, 0, 0]
+    tensor([0., 2.], dtype=torch.float64)
+    """
+    fixed = {name: _number(name, value) for name, value in values.items()}
+    found = list(draw_unknowns(game))
+    for name in fixed:
+        if name not in found:
+            raise GameError(
+                f"{title(game)} has no unknown '{name}'",
+                hint=f"one of {', '.join(found)}." if found else "none: it has no unknowns.",
+            )
+    for name in found:
+        if name not in fixed:
+            raise GameError(f"the unknown '{name}' of {title(game)} is given no value")
+    return Given(game, fixed)
+
+
+def draw_unknowns(game: Game) -> dict[str, Tensor]:
+    """Sample the unknowns of a game, by name: a Pyro program with just these sites.
+
+    The game's discount, first state and step run once each, a step that takes the time once for
+    each time; their other sites are drawn and hidden.
+    """
+    with _OnlyUnknowns() as unknowns, telling(f"the program of {title(game)}"):
+        if getattr(game, "discount", None) is not None or getattr(game, "horizon", None) is None:
+            _ = discount(game)
+        state = game.initial()
+        for t in range((horizon(game) or 1) if takes(game.step, "t") else 1):
+            call(game.step, state, t=t)
+    found: dict[str, Tensor] = unknowns.values
+    return found
+
+
+class Flat(dist.ImproperUniform):
+    """A flat prior on a support; a draw of it is the value that it starts from."""
+
+    def __init__(self, start: Tensor, support: Any) -> None:
+        super().__init__(support, start.shape, ())  # type: ignore[no-untyped-call]
+        self.start = start.detach()
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """The start."""
+        return self.start.expand(torch.Size(sample_shape) + self.start.shape).clone()
+
+    sample = rsample
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Flat:
+        """To a batch, as Pyro asks of every law."""
+        return Flat(self.start.expand(batch_shape), self.support)
+
+
+class _OnlyUnknowns(Messenger):
+    """Shows the unknowns of a program to what stands around, each once, and hides the rest."""
+
+    def __enter__(self) -> Any:
+        self.values: dict[str, Tensor] = {}
+        self.shown: set[str] = set()
+        return super().__enter__()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        name = msg["name"]
+        if name in self.values:
+            msg["value"], msg["done"], msg["stop"] = self.values[name], True, True
+        elif name in self.shown:  # a parameter's own prior
+            return
+        elif role(msg) is None and _continuous(msg):
+            self.shown.add(name)
+        else:
+            msg["stop"] = True
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self.shown:
+            self.values[msg["name"]] = msg["value"]
+
+    def _pyro_param(self, msg: Any) -> None:
+        name = msg["name"]
+        if name not in self.values:
+            start = msg["args"][1] if len(msg["args"]) > 1 else None
+            start = start() if callable(start) else start
+            if start is None:
+                raise GameError("this parameter has no value to start from", site=name)
+            support = msg["kwargs"].get("constraint", dist.constraints.real)
+            self.shown.add(name)
+            pyro.sample(name, Flat(torch.as_tensor(start), support))
+        msg["value"], msg["done"], msg["stop"] = self.values[name], True, True
+
+
+def _continuous(msg: Any) -> bool:
+    fn = msg["fn"]
+    plain = not msg["is_observed"] and not site_is_subsample(msg)
+    finite = getattr(fn, "has_enumerate_support", False) or type(fn).__name__ == "Delta"
+    return plain and not finite and not (msg["infer"] or {}).get("_deterministic")
+
+
+def _number(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise GameError(f"the value of '{name}' is {value!r}, not a number or a tensor") from None
