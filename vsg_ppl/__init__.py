@@ -10,6 +10,7 @@
 from vsg_ppl.agent import AgentGuide, AgentModel, agent_guide, agent_model
 from vsg_ppl.best_response import BestResponse, best_response
 from vsg_ppl.certificate import Certificate, certify
+from vsg_ppl.compare import Comparison, compare_hypotheses
 from vsg_ppl.crowd import Crowd
 from vsg_ppl.decentralised import nash_decentralised
 from vsg_ppl.draw import draw_graph
@@ -27,12 +28,13 @@ from vsg_ppl.mean_field_certificate import MeanFieldCertificate, mean_field_cert
 from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
 from vsg_ppl.nash import nash
 from vsg_ppl.observations import Observations
+from vsg_ppl.observed_files import read_play, write_play
 from vsg_ppl.play_model import PlayModel
 from vsg_ppl.schedule import Annealing
 from vsg_ppl.solution import Solution
 from vsg_ppl.table import Table, from_arrays
 from vsg_ppl.tabulate import tabulate
-from vsg_ppl.unknowns import given
+from vsg_ppl.unknowns import Flat, given
 from vsg_ppl.unroll import unroll
 
 __all__ = [
@@ -41,8 +43,10 @@ __all__ = [
     "Annealing",
     "BestResponse",
     "Certificate",
+    "Comparison",
     "Crowd",
     "FiniteGap",
+    "Flat",
     "Game",
     "GameError",
     "MarkovELBO",
@@ -58,6 +62,7 @@ __all__ = [
     "agent_model",
     "best_response",
     "certify",
+    "compare_hypotheses",
     "dependency_graph",
     "draw_graph",
     "facing",
@@ -73,7 +78,9 @@ __all__ = [
     "nash",
     "nash_decentralised",
     "optimality",
+    "read_play",
     "signal",
     "tabulate",
     "unroll",
+    "write_play",
 ]

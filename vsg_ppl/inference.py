@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,9 +245,3 @@ def _interval(draws: Tensor, level: float) -> tuple[Tensor, Tensor]:
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype)
     low, high = draws.quantile(tails, 0) if len(draws) > 1 else (draws[0], draws[0])
     return low, high
-
-
-def by_evidence(found: Mapping[str, OpponentInference]) -> dict[str, float]:
-    """Posterior probabilities of hypotheses that are equally probable before, by evidence."""
-    logs = torch.tensor([one.log_evidence for one in found.values()], dtype=torch.float64)
-    return dict(zip(found, logs.softmax(0).tolist(), strict=True))

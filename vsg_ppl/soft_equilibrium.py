@@ -7,9 +7,8 @@ derivatives: implicit differentiation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,10 +16,13 @@ from torch import Tensor
 from vsg_ppl.errors import GameError
 from vsg_ppl.logit_path import logit_path
 from vsg_ppl.table import Table
-from vsg_ppl.vpg import soft_scores, soft_values
+from vsg_ppl.vpg import Stage, soft_scores, soft_values
 
 NEAR = 0.2
-"""How far Newton's method may move a probability before the result is looked up on the branch."""
+"""How far a step may move a probability; shorter steps are tried first."""
+
+EXACT = 1e-11
+"""On |log π − log softmax(log u + Q/τ)|."""
 
 
 class SoftEquilibrium:
@@ -38,7 +40,7 @@ class SoftEquilibrium:
     """
 
     def __init__(self) -> None:
-        self._last: Tensor | None = None
+        self._last: tuple[Table, Tensor] | None = None
 
     def __call__(self, table: Table, temperatures: Sequence[float | Tensor]) -> list[Tensor]:
         """log π of every agent, (1, H|1, S, A_i), with first derivatives in the game and in τ.
@@ -50,72 +52,120 @@ class SoftEquilibrium:
             table,
             rewards=tuple(r / tau for r, tau in zip(table.rewards, temperatures, strict=True)),
         )
-        priors = [
+        x, slope = self._find(_detached(scaled))
+        equations = _Equations(scaled)
+        # x solves the equations whatever moves, so dx = −(dF/dx)^{-1} dF
+        return equations.logs(x - torch.linalg.solve(slope, equations(x)[:, None])[:, 0])
+
+    def _find(self, table: Table) -> tuple[Tensor, Tensor]:
+        """The fixed point and the Jacobian there, without a graph."""
+        found = self._follow(table) if self._last is not None else None
+        if found is None:
+            path = logit_path(table, 1.0)
+            if not path.solved:
+                raise GameError(
+                    f"no equilibrium of {table.name} was found at this temperature: {path.message}",
+                    hint="a narrower prior of the temperature, or others='observed'.",
+                )
+            equations = _Equations(table)
+            found = _newton(equations.point(path.policies), equations)
+            assert found is not None
+        self._last = table, found[0]
+        return found
+
+    def _follow(self, table: Table) -> tuple[Tensor, Tensor] | None:
+        """The fixed point reached by moving the last game into this one; ``None`` if that fails."""
+        assert self._last is not None
+        before, x = self._last
+        if [r.shape for r in before.rewards] != [r.shape for r in table.rewards]:
+            return None
+        done, step = 0.0, 1.0
+        while step > 1e-3:
+            goal = min(1.0, done + step)
+            found = _newton(x, _Equations(_between(before, table, goal)))
+            if found is None or float((found[0].exp() - x.exp()).abs().max()) > NEAR:
+                step /= 2
+                continue
+            done, x = goal, found[0]
+            if done == 1.0:
+                return found
+            step *= 2
+        return None
+
+
+class _Equations:
+    """F(x) = x − log softmax(log u + Q) over the log probabilities of available actions."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.priors = [
             prior.expand(1, table.horizon or 1, *prior.shape[2:]) for prior in table.log_priors
         ]
-        free = torch.cat([prior.detach().reshape(-1) for prior in priors]) > -torch.inf
+        self.free = torch.cat([prior.detach().reshape(-1) for prior in self.priors]) > -torch.inf
+        self.stage = Stage(table, None) if table.horizon == 1 else None
 
-        def error(x: Tensor) -> Tensor:
-            logs = _unpack(x, free, priors)
-            scores = soft_scores(scaled, logs, soft_values(scaled, logs, 1.0, "own"), 1.0)
-            aims = torch.cat([score.log_softmax(-1).reshape(-1) for score in scores])
-            return x - aims[free]
+    def __call__(self, x: Tensor) -> Tensor:
+        logs = self.logs(x)
+        values = soft_values(self.table, logs, 1.0, "own")
+        scores = soft_scores(self.table, logs, values, 1.0)
+        aims = torch.cat([score.log_softmax(-1).reshape(-1) for score in scores])
+        return x - aims[self.free]
 
-        x, slope = self._find(_detached(scaled), error)
-        self._last = x
-        # x solves the equations whatever moves, so dx = −(dF/dx)^{-1} dF
-        off = error(x)
-        x = x - torch.linalg.solve(slope, off[:, None])[:, 0]
-        return _unpack(x, free, priors)
-
-    def _find(self, table: Table, error: Any) -> tuple[Tensor, Tensor]:
-        """The fixed point and the Jacobian there, without a graph."""
-        if self._last is not None:
-            x, off, slope = _newton(self._last, error)
-            if off < 1e-9 and float((x.exp() - self._last.exp()).abs().max()) < NEAR:
-                return x, slope
-        found = logit_path(table, 1.0)
-        if not found.solved:
-            raise GameError(
-                f"no equilibrium of {table.name} was found at these temperatures: {found.message}",
-                hint="higher temperatures, or `others` other than 'equilibrium'.",
-            )
-        policies = [found.policies[agent].reshape(-1) for agent in table.agents]
-        flat = torch.cat(policies)
-        prior = torch.cat(
-            [
-                log.expand(1, table.horizon or 1, *log.shape[2:]).reshape(-1)
-                for log in table.log_priors
-            ]
+    def slope(self, x: Tensor) -> Tensor:
+        """dF/dx; in one-shot games without automatic differentiation."""
+        if self.stage is None:
+            slope: Tensor = torch.autograd.functional.jacobian(self, x)
+            return slope
+        blocks = self.stage.system(self.logs(x), 1.0)[1][0, 0]  # (S, n, n)
+        full = x.new_zeros(len(self.free), len(self.free))
+        numbers = torch.arange(len(self.free))
+        parts = numbers.split([prior.numel() for prior in self.priors])
+        rows = torch.cat(
+            [p.reshape(q.shape[2:]) for p, q in zip(parts, self.priors, strict=True)], 1
         )
-        x, _, slope = _newton(flat[prior > -torch.inf].clamp_min(1e-300).log(), error)
-        return x, slope
+        full[rows[:, :, None], rows[:, None, :]] = blocks
+        return full[self.free][:, self.free]
+
+    def logs(self, x: Tensor) -> list[Tensor]:
+        """log π of every agent at a point."""
+        flat = torch.full(self.free.shape, -torch.inf, dtype=x.dtype)
+        flat = flat.index_copy(0, self.free.nonzero()[:, 0], x)
+        parts = flat.split([prior.numel() for prior in self.priors])
+        return [part.reshape(prior.shape) for part, prior in zip(parts, self.priors, strict=True)]
+
+    def point(self, policies: Mapping[str, Tensor]) -> Tensor:
+        """The point at which these policies are played."""
+        flat = torch.cat([policies[agent].reshape(-1) for agent in self.table.agents])
+        return flat[self.free].clamp_min(1e-300).log()
 
 
-def _newton(x: Tensor, error: Any, steps: int = 20) -> tuple[Tensor, float, Tensor]:
-    """Newton's method: the point, how far from a solution it is, and the Jacobian there."""
-    x = x.detach()
-    slope = torch.eye(len(x), dtype=x.dtype)
-    off = float("inf")
+def _newton(x: Tensor, equations: _Equations, steps: int = 20) -> tuple[Tensor, Tensor] | None:
+    """Newton's method: the solution and the Jacobian there; ``None`` if it gets nowhere."""
     for _ in range(steps):
-        slope = torch.autograd.functional.jacobian(error, x)
-        with torch.no_grad():
-            now = error(x)
-            off = float(now.abs().max())
-            if off < 1e-13 or not off < float("inf"):
-                break
-            move, failed = torch.linalg.solve_ex(slope, now[:, None])
-            if failed or not bool(torch.isfinite(move).all()):
-                return x, float("inf"), slope
-            x = x - move[:, 0].clamp(-4.0, 4.0)
-    return x, off, slope.detach()
+        slope = equations.slope(x)
+        off = equations(x)
+        if float(off.abs().max()) < EXACT:
+            return x, slope
+        move, failed = torch.linalg.solve_ex(slope, off[:, None])
+        if failed or not bool(torch.isfinite(move).all()):
+            return None
+        x = x - move[:, 0].clamp(-4.0, 4.0)
+    return None
 
 
-def _unpack(x: Tensor, free: Tensor, priors: list[Tensor]) -> list[Tensor]:
-    flat = torch.full(free.shape, -torch.inf, dtype=x.dtype)
-    flat = flat.index_copy(0, free.nonzero()[:, 0], x)
-    parts = flat.split([prior.numel() for prior in priors])
-    return [part.reshape(prior.shape) for part, prior in zip(parts, priors, strict=True)]
+def _between(one: Table, other: Table, share: float) -> Table:
+    """A table between two of the same shape."""
+
+    def mix(a: Tensor, b: Tensor) -> Tensor:
+        return b if share == 1.0 else torch.where(a == b, b, (1 - share) * a + share * b)
+
+    return replace(
+        other,
+        log_priors=tuple(map(mix, one.log_priors, other.log_priors)),
+        rewards=tuple(map(mix, one.rewards, other.rewards)),
+        probabilities=mix(one.probabilities, other.probabilities),
+        discount=(1 - share) * one.discount + share * other.discount,
+    )
 
 
 def _detached(table: Table) -> Table:

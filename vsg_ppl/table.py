@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
+from math import log, prod
 from typing import Any
 
 import torch
@@ -239,9 +239,7 @@ def from_arrays(
         ),
         states=States(torch.tensor(0), torch.arange(n_states)[:, None]),
         log_priors=tuple(
-            torch.full((1, 1, n_states, size), -torch.tensor(float(size)).double().log().item())
-            .double()
-            .to(device)
+            torch.full((1, 1, n_states, size), -log(size), dtype=torch.float64, device=device)
             for size in sizes
         ),
         rewards=tuple(rewards[:, i, None] for i in range(n_agents)),

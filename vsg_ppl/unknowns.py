@@ -108,11 +108,27 @@ def draw_unknowns(game: Game) -> dict[str, Tensor]:
 
 
 class Flat(dist.ImproperUniform):
-    """A flat prior on a support; a draw of it is the value that it starts from."""
+    """A flat prior in the unconstrained coordinates of its support: its mode is maximum likelihood.
 
-    def __init__(self, start: Tensor, support: Any) -> None:
-        super().__init__(support, start.shape, ())  # type: ignore[no-untyped-call]
-        self.start = start.detach()
+    For a positive number it is flat in the logarithm. It is improper: where the data leave a
+    direction free, so is the posterior.
+
+    Args:
+        start: where inference starts, of the unknown's shape; a draw of the prior is this value.
+        support: of the unknown, the reals by default.
+
+    >>> from torch.distributions.constraints import positive
+    >>> Flat(2.0, positive).sample()
+    tensor(2., dtype=torch.float64)
+    """
+
+    def __init__(self, start: Any, support: Any = dist.constraints.real) -> None:
+        self.start = torch.as_tensor(start).detach()
+        if not self.start.is_floating_point() or not isinstance(start, Tensor):
+            self.start = self.start.double()
+        event = support.event_dim
+        shape = self.start.shape
+        super().__init__(support, shape[: len(shape) - event], shape[len(shape) - event :])  # type: ignore[no-untyped-call]
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """The start."""
@@ -120,9 +136,18 @@ class Flat(dist.ImproperUniform):
 
     sample = rsample
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        """What takes the change of coordinates back."""
+        transform = torch.distributions.biject_to(self.support)
+        free = transform.inv(value)
+        change: Tensor = -transform.log_abs_det_jacobian(free, value)
+        while change.ndim > len(self.batch_shape):
+            change = change.sum(-1)
+        return change.expand(self.batch_shape)
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> Flat:
         """To a batch, as Pyro asks of every law."""
-        return Flat(self.start.expand(batch_shape), self.support)
+        return Flat(self.start.expand(torch.Size(batch_shape) + self.event_shape), self.support)
 
 
 class _OnlyUnknowns(Messenger):
