@@ -9,6 +9,7 @@ if __name__ != "vsg_ppl.guides":
         "write `import vsg_ppl.guides` or `from vsg_ppl.guides import ...`"
     )
 
+from vsg_ppl.guides.inferred import InferredOpponent
 from vsg_ppl.guides.opponent import CountedOpponent, NeuralOpponent, TabularOpponent
 from vsg_ppl.guides.policy import ConditionalPolicy, FixedPolicy, TabularPolicy
 from vsg_ppl.guides.reward import (
@@ -23,6 +24,7 @@ __all__ = [
     "ConditionalPolicy",
     "CountedOpponent",
     "FixedPolicy",
+    "InferredOpponent",
     "LinearReward",
     "NeuralOpponent",
     "NoReward",

@@ -116,7 +116,8 @@ class CountedOpponent:
         self.agent, self.number = agent, table.number(agent)
         self.states, self.actions = table.states, table.actions[self.number]
         prior = table.log_priors[self.number][0].exp()
-        self.counts = weight * prior.expand(table.horizon or 1, *prior.shape[1:]).clone()
+        self.base = weight * prior.expand(table.horizon or 1, *prior.shape[1:])
+        self.counts = self.base.clone()
         self.buffer: deque[Tensor] = deque()
         self.batches = 0
 
@@ -130,6 +131,10 @@ class CountedOpponent:
         self._add(cells, 1.0)
         if len(self.buffer) > max(1, self.batches // 2) and self.batches > 20:
             self._add(self.buffer.popleft(), -1.0)
+
+    def observed(self) -> Tensor:
+        """How often each action was seen, without the prior, (H|1, S, A)."""
+        return (self.counts - self.base).clamp_min(0.0).round()
 
     def log_table(self) -> Tensor:
         """log ρ, (H|1, S, A)."""

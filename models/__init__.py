@@ -11,6 +11,7 @@ if __name__ != "vsg_ppl.models":
     )
 
 from vsg_ppl.models.arrays import ArrayGame, matrix_game
+from vsg_ppl.models.asymmetric_pennies import AsymmetricPennies, PenniesOfUnknownTaste
 from vsg_ppl.models.battle_of_the_sexes import BattleOfTheSexes
 from vsg_ppl.models.beach_bar import BeachBar
 from vsg_ppl.models.braess import Braess
@@ -40,6 +41,7 @@ from vsg_ppl.models.treasure_hunting import TreasureHunting
 
 #: Bundled games by the name of their file; each is a dataclass whose parameters have defaults.
 GAMES: dict[str, type] = {
+    "asymmetric_pennies": AsymmetricPennies,
     "battle_of_the_sexes": BattleOfTheSexes,
     "beach_bar": BeachBar,
     "braess": Braess,
@@ -71,6 +73,7 @@ GAMES: dict[str, type] = {
 __all__ = [
     "GAMES",
     "ArrayGame",
+    "AsymmetricPennies",
     "BattleOfTheSexes",
     "BeachBar",
     "Braess",
@@ -85,6 +88,7 @@ __all__ = [
     "LinearQuadratic",
     "Malware",
     "MatchingPennies",
+    "PenniesOfUnknownTaste",
     "PrisonersDilemma",
     "RandomGame",
     "RandomLinear",

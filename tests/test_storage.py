@@ -27,9 +27,10 @@ from pyro import poutine
 import vsg_ppl as vsg
 from tests.bundled import AMID_A_CROWD, SMALL_CROWDS, instances
 from tests.random_games import games
-from vsg_ppl import models, storage
+from vsg_ppl import models, storage_file
 from vsg_ppl.nash import random_policies
 from vsg_ppl.storage import load, save
+from vsg_ppl.storage_file import SOLUTION
 from vsg_ppl.structure import to_json
 
 SMALL = {
@@ -413,7 +414,7 @@ def test_keys_that_json_lacks_are_refused(tmp_path):
 
 
 def test_a_history_beyond_the_header_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(storage, "HEADER", 2000)
+    monkeypatch.setattr(storage_file, "HEADER", 2000)
     with pytest.raises(vsg.GameError, match="header of a file 2,000 at most"):
         save(soccer(), tmp_path / "s")
     assert os.listdir(tmp_path) == []
@@ -475,7 +476,7 @@ def test_random_bytes_are_refused(data):
             st.lists(inside, max_size=3)
             | st.dictionaries(
                 st.sampled_from(["__metadata__", "format", "version", "solution", "sha256", "x"]),
-                inside | st.just(storage.FORMAT),
+                inside | st.just(SOLUTION.format),
                 max_size=5,
             )
         ),
@@ -542,9 +543,9 @@ def forged(edit, data=None):
     edit(tree, tensors)
     content = json.dumps(tree)
     metadata = {
-        "format": storage.FORMAT,
-        "version": str(storage.VERSION),
-        "sha256": storage._digest(content, tensors),
+        "format": SOLUTION.format,
+        "version": str(SOLUTION.version),
+        "sha256": storage_file.digest(content, tensors),
         "solution": content,
     }
     return safetensors.torch.save(tensors, metadata)

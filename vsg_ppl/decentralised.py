@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,12 +14,14 @@ from vsg_ppl.certificate import certify_tables
 from vsg_ppl.elbo import total_weight
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
+from vsg_ppl.guides.inferred import InferredOpponent
 from vsg_ppl.guides.opponent import CountedOpponent
 from vsg_ppl.progress import no_progress, progress_bar
 from vsg_ppl.simulate import next_states
 from vsg_ppl.solution import Solution, solution_of
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
+from vsg_ppl.theory import opponent_error, opponent_error_bound
 from vsg_ppl.vpg import natural_step
 
 
@@ -30,13 +32,16 @@ class Learner:
         table: the game. The other agents' rewards are taken out before anything is stored.
         agent: the agent's name.
         temperature: τ.
+        inferred: whether its models of the others are by what they seem to want, not by counts.
 
     Attributes:
         opponents: its models of the others, by number.
         log_policy: log π^i, (1, H|1, S, A_i).
     """
 
-    def __init__(self, table: Table, agent: str, temperature: float) -> None:
+    def __init__(
+        self, table: Table, agent: str, temperature: float, *, inferred: bool = False
+    ) -> None:
         self.number, self.temperature = table.number(agent), temperature
         unknown = torch.zeros_like(table.rewards[0].flatten()[:1]).reshape(
             (1,) * table.rewards[0].ndim
@@ -45,8 +50,10 @@ class Learner:
             table,
             rewards=tuple(r if i == self.number else unknown for i, r in enumerate(table.rewards)),
         )
-        self.opponents = {
-            j: CountedOpponent(self.world, name)
+        self.opponents: dict[int, CountedOpponent | InferredOpponent] = {
+            j: InferredOpponent(self.world, name, temperature=temperature)
+            if inferred
+            else CountedOpponent(self.world, name)
             for j, name in enumerate(table.agents)
             if j != self.number
         }
@@ -61,7 +68,11 @@ class Learner:
     def observe(self, t: Tensor, states: Tensor, actions: dict[int, Tensor]) -> None:
         """See what the others did; their rewards and policies stay unseen."""
         for j, model in self.opponents.items():
-            model.observe(t, states, actions[j])
+            if isinstance(model, InferredOpponent):
+                model.observe(t, states, actions)
+                model.refit()
+            else:
+                model.observe(t, states, actions[j])
 
     def improve(self, weight: float) -> float:
         """One step of Eq. 4 against the opponent models; returns its ELBO before, in reward."""
@@ -86,6 +97,7 @@ def nash_decentralised(
     plays: int = 64,
     length: int | None = None,
     step: float = 0.5,
+    opponents: Literal["counted", "inferred"] = "counted",
     certify_every: int = 10,
     seed: int = 0,
     progress: bool = False,
@@ -104,6 +116,8 @@ def nash_decentralised(
         plays: parallel plays in a round.
         length: decisions in a play; the horizon by default, or about 1 / (1 − γ) of them.
         step: the weight β of Eq. 4.
+        opponents: how agents model each other: "counted", by the actions seen; or "inferred", by
+            what the others seem to want (Algorithm 3 inside Algorithm 1, `InferredOpponent`).
         certify_every: iterations between two certificates in the history.
         seed: of the plays.
         progress: show a progress bar.
@@ -111,7 +125,9 @@ def nash_decentralised(
     Returns:
         The solution. Its status is "solved" when the Nash gap obeys the bound of Theorem 4.2. The
         history holds, for each iteration, each agent's ELBO under its own opponent model, and
-        ``opponent_error``, the mean of KL(π^j ‖ ρ_j) over the states of the round.
+        ``opponent_error``, the mean of KL(π^j ‖ ρ_j) over the states of the round; where it was
+        certified, also ``q_error``, the largest |Q − Q̂| of any agent, and ``q_bound``, δ of
+        Prop. 5.5 (`opponent_error_bound`).
 
     >>> from vsg_ppl.models import PrisonersDilemma
     >>> solution = nash_decentralised(PrisonersDilemma(), iterations=50)
@@ -128,7 +144,12 @@ def nash_decentralised(
         )
     generator = torch.Generator(device=table.device).manual_seed(seed)
     began, status, history = time.perf_counter(), "not converged", []
-    learners = [Learner(table, agent, temperature) for agent in table.agents]
+    if opponents not in ("counted", "inferred"):
+        raise GameError(f"the opponents are modelled as {opponents!r}: 'counted' or 'inferred'")
+    learners = [
+        Learner(table, agent, temperature, inferred=opponents == "inferred")
+        for agent in table.agents
+    ]
     span = length or table.horizon or max(2, round(total_weight(table.discount, None)))
     with torch.no_grad(), progress_bar("decentralised") if progress else no_progress() as show:
         try:
@@ -143,6 +164,7 @@ def nash_decentralised(
                     "elbo": dict(zip(table.agents, elbos, strict=True)),
                 }
                 if k % certify_every == 0 or k == iterations:
+                    entry |= _model_errors(table, learners, temperature)
                     entry["nash_gap"] = float(_certify(table, learners, temperature).nash_gap)
                 history.append(entry)
                 show(entry)
@@ -196,6 +218,20 @@ def _round(
                 divergence(log[now, where].exp(), log[now, where], rho[now, where]).mean()
             )
     return float(torch.stack(errors).mean()) if errors else 0.0
+
+
+def _model_errors(table: Table, learners: list[Learner], temperature: float) -> dict[str, float]:
+    """How far the models put each agent's Q off, and how far Prop. 5.5 lets them."""
+    true = [learner.log_policy for learner in learners]
+    worst = bound = 0.0
+    for i, learner in enumerate(learners):
+        believed = [
+            true[j] if j == i else learner.opponents[j].log_table()[None] for j in range(len(true))
+        ]
+        off, divergence = opponent_error(table, i, true, believed, temperature)
+        worst = max(worst, off)
+        bound = max(bound, opponent_error_bound(table, i, divergence, temperature))
+    return {"q_error": worst, "q_bound": bound}
 
 
 def _draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
