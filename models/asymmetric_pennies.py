@@ -45,7 +45,7 @@ class AsymmetricPennies:
 
     Treatment 0 is symmetric: the winner gets 80 cents, the other 40. In treatment 1 the row agent
     gets 320 for Top-Left, in treatment 2 it gets 44. Each is drawn with probability 1/3, and all
-    end after one choice. Rewards are in cents, so a temperature is too; gambit's λ is 1/temperature.
+    end after one choice. Rewards are in cents, so a temperature is too: 1/λ, with gambit's λ.
 
     Tastes of both agents may be added. With ``risk_aversion`` r the utility of x cents is CRRA,
     u(x) = 80 + 80 ((x/80)^{1−r} − 1)/(1 − r), which leaves 80 cents and the worth of a cent more
@@ -104,9 +104,9 @@ class AsymmetricPennies:
 
         Published are percentages: Top 48, 96 and 8, Left 48, 16 and 80 in treatments 0, 1, 2, of 50
         subjects, or 25 pairs; all of them are whole numbers of 25. They were checked against
-        secondary sources that agree with each other (two transcriptions of payoffs and choices, a
-        summary with the number of pairs), not against the paper's own table. Who met whom is not
-        known, and the pairs here are made up.
+        secondary sources that agree with each other (two transcriptions of payoffs and choices, one
+        of which leaves out treatment 2, and a summary with the number of pairs), not against the
+        paper's own table. Who met whom is not known, and the pairs here are made up.
 
         >>> len(AsymmetricPennies.human_play())
         75
@@ -128,9 +128,9 @@ class PenniesOfUnknownTaste(AsymmetricPennies):
     alone, override ``tastes``.
 
     >>> import vsg_ppl as vsg
-    >>> found = vsg.given(PenniesOfUnknownTaste(), {"risk_aversion": 0.5, "altruism": 0.1})
-    >>> vsg.tabulate(found).rewards[0][0, 0, 1]
-    X
+    >>> game = vsg.given(PenniesOfUnknownTaste(), {"risk_aversion": 0.5, "altruism": 0.0})
+    >>> round(float(vsg.tabulate(game).rewards[0][0, 0, 1, 0, 0]), 3)  # of 320 cents
+    240.0
     """
 
     def tastes(self) -> tuple[Any, Any]:

@@ -282,8 +282,13 @@ def test_a_cold_agent_is_nearly_greedy_and_finite():
     assert bool(torch.isfinite(grad).all())
 
 
-def test_a_hot_agent_plays_its_prior():
-    dense: Dense = random_dense(2, (3, 2), 3, 2, zeros=True)
-    log = soft_response(dense.table(), tensors(random_laws(dense, 2)), 0, 1e9)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("tau", [1e4, 1e9, 1e14])
+def test_a_hot_agent_plays_its_prior(shape, tau):
+    dense: Dense = random_dense(2, **SHAPES[shape])
+    temperature = scalar(tau)
+    log = soft_response(dense.table(), tensors(random_laws(dense, 2)), 0, temperature)
     prior = np.broadcast_to(dense.priors[0], log.shape[1:])
-    np.testing.assert_allclose(log[0].exp().numpy(), prior, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(log[0].detach().exp().numpy(), prior, rtol=0, atol=10 / tau + 1e-12)
+    (grad,) = torch.autograd.grad(log[..., -1].sum(), temperature)
+    assert abs(float(grad)) < 100 / tau**2 + 1e-12 / tau

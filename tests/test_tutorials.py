@@ -19,6 +19,7 @@ TUTORIALS = [
     "02_your_first_game",
     "03_conditional_and_marginal",
     "04_crowds",
+    "05_what_do_the_others_want",
 ]
 PAGES = sorted(
     str(path.relative_to(ROOT))

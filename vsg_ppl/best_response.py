@@ -224,7 +224,8 @@ def respond(
         current = step.value(policy)
         policy, improved = step(current[:, 0, :, None], 0)
         change = (improved - current).abs().amax()
-        if not change > precision(table) * (1 + current.abs().amax()):
+        # τ times a divergence is no more exact than τ times its rounding
+        if not change > precision(table) * (1 + current.abs().amax() + temperature):
             return policy, step.value(policy)
     raise GameError(
         f"the best response of '{table.agents[agent]}' did not settle within {max_steps} steps of "

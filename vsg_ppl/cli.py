@@ -1,4 +1,4 @@
-"""The command line: ``vsg solve``, ``check``, ``render``, ``games``.
+"""The command line: ``vsg solve``, ``infer``, ``check``, ``render``, ``games``.
 
 Torch takes seconds to import, so everything but the reading of options is imported when needed.
 """
@@ -13,7 +13,16 @@ from typing import Annotated, Any
 import typer
 
 from vsg_ppl.cli_errors import aside, careful
-from vsg_ppl.cli_options import SolverOptions, assignments, check_writable
+from vsg_ppl.cli_infer import infer
+from vsg_ppl.cli_options import (
+    AsJson,
+    GameName,
+    Quiet,
+    Settings,
+    SolverOptions,
+    assignments,
+    check_writable,
+)
 from vsg_ppl.cli_print import (
     SHOWN,
     new_console,
@@ -62,21 +71,6 @@ class Method(StrEnum):
     SVI = "svi"
 
 
-GameName = Annotated[
-    str,
-    typer.Argument(
-        metavar="GAME",
-        help="A bundled game (see `vsg games`), FILE.py, FILE.py:NAME, or FILE.nfg of Gambit.",
-        show_default=False,
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the game; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
-
-
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows another
@@ -106,6 +100,7 @@ def vsg(
     vsg solve stag_hunt               solve one of them
     vsg check mygame.py               is my own game well-formed, and how large is it?
     vsg solve mygame.py --out run     solve it; policies, certificate and pictures go to run/
+    vsg infer mygame.py play.csv      what do its agents want? inferred from play seen
     vsg render mygame.py --out g.svg  draw its graphical model
 
     \b
@@ -206,9 +201,7 @@ def solve(
             "mean field: also the crowd over time, crowd.gif.",
         ),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", "--no-progress", help="Show no progress.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find a Nash or mean-field equilibrium and say how far from one it is.
 
@@ -259,6 +252,9 @@ def solve(
             if not as_json:
                 typer.echo(f"\nWritten to {out}: {', '.join(written)}")
         raise typer.Exit(0 if solution.solved else 1)
+
+
+app.command()(infer)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from vsg_ppl.cli_options import advice
 from vsg_ppl.errors import GameError, MissingExtra
 
 STOPPED, FAULT = 130, 3  # exit codes
@@ -71,5 +72,5 @@ def _explain(error: Exception, spec: str) -> NoReturn:
 def _fail(message: str, hint: str | None = None, code: int = 2) -> NoReturn:
     typer.echo("Error: " + " ".join(message.splitlines()), err=True)
     if hint:
-        typer.echo("Try: " + " ".join(hint.splitlines()), err=True)
+        typer.echo("Try: " + " ".join(advice(hint).splitlines()), err=True)
     raise typer.Exit(code) from None

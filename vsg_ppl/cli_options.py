@@ -1,4 +1,4 @@
-"""From the options of the command line to the arguments of solvers; nothing here imports torch."""
+"""From the options of the command line to the arguments of the library; nothing imports torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from vsg_ppl.errors import GameError
 from vsg_ppl.schedule import Annealing
+
+GameName = Annotated[
+    str,
+    typer.Argument(
+        metavar="GAME",
+        help="A bundled game (see `vsg games`), FILE.py, FILE.py:NAME, or FILE.nfg of Gambit.",
+        show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the game; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", "--no-progress", help="Show no progress.")]
 
 OPTION_OF = {
     "`max_steps`": "--max-steps",
@@ -18,22 +35,26 @@ OPTION_OF = {
     "`initial`": "--seed",
     "`method`": "--method",
     "`learning_rate`": "--learning-rate",
+    "`steps`": "--steps",
+    "`samples`": "--samples",
+    "`warmup`": "--warmup",
+    "`lapse`": "--lapse",
     "method='exact'": "--method exact",
 }
-"""What a solver's advice says, and what the command line calls it."""
+"""What the library's advice says, and what the command line calls it."""
 
 AMONG_AGENTS = ("factorisation", "entropy", "step")
 AMID_A_CROWD = ("method", "move_prior", "learning_rate", "population")
 
 
 def advice(message: str) -> str:
-    """A solver's message in the words of the command line.
+    """A message of the library in the words of the command line.
 
     >>> advice("raise `max_steps`, or another `method`")
     'raise --max-steps, or another --method'
     """
-    for argument, option in OPTION_OF.items():
-        message = message.replace(argument, option)
+    for argument, flag in OPTION_OF.items():
+        message = message.replace(argument, flag)
     return message
 
 
@@ -68,14 +89,9 @@ class SolverOptions:
             ("learning_rate", "0.1"),
         ):
             value = getattr(self, name)
-            if value is not None and not (isfinite(value) and value > 0):
-                option = _option(name)
-                hint = f"{option} {example}."
-                raise GameError(f"{option} is {value:g}; it must be positive", hint=hint)
+            check_positive(name, value, example)
         for name in ("max_steps", "move_prior"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise GameError(f"{_option(name)} is {value}; at least 1 is needed")
+            check_count(name, getattr(self, name))
         for n in self.population:
             if n < 1:
                 raise GameError(f"--population is {n}; at least 1 agent is needed")
@@ -112,7 +128,7 @@ class SolverOptions:
         for name, wanted in (("move_prior", "algorithm4"), ("learning_rate", "mirror-descent")):
             if getattr(self, name) is not None and method != wanted:
                 raise GameError(
-                    f"{_option(name)} is for --method {wanted}, and the method is {method}",
+                    f"{option(name)} is for --method {wanted}, and the method is {method}",
                     hint=f"--method {wanted}.",
                 )
         if method in ("algorithm4", "svi") and not soft:
@@ -151,8 +167,8 @@ class SolverOptions:
     def _refuse(self, names: Sequence[str], kind: str, why: str) -> None:
         for name in names:
             if getattr(self, name) not in (None, ()):
-                option = _option(name)
-                raise GameError(f"{option} is for {kind}, and {why}", hint=f"without {option}.")
+                flag = option(name)
+                raise GameError(f"{flag} is for {kind}, and {why}", hint=f"without {flag}.")
 
     def _schedule(self) -> float | Annealing:
         start, stop, gap = self.temperature, self.anneal_to, self.target_gap
@@ -183,6 +199,19 @@ def assignments(settings: Sequence[str] | None) -> dict[str, str]:
     return values
 
 
+def check_positive(name: str, value: float | None, example: str) -> None:
+    """Raise `GameError` for an option that is given and not a positive number."""
+    if value is not None and not (isfinite(value) and value > 0):
+        hint = f"{option(name)} {example}."
+        raise GameError(f"{option(name)} is {value:g}; it must be positive", hint=hint)
+
+
+def check_count(name: str, value: int | None) -> None:
+    """Raise `GameError` for an option that is given and below 1."""
+    if value is not None and value < 1:
+        raise GameError(f"{option(name)} is {value}; at least 1 is needed")
+
+
 def check_writable(folder: Path, *, create: bool = True) -> None:
     """Raise now what writing a file here would raise later."""
     try:
@@ -196,7 +225,12 @@ def check_writable(folder: Path, *, create: bool = True) -> None:
         ) from None
 
 
-def _option(name: str) -> str:
+def option(name: str) -> str:
+    """What the command line calls an argument.
+
+    >>> option("max_steps")
+    '--max-steps'
+    """
     return "--" + name.replace("_", "-")
 
 

@@ -61,7 +61,7 @@ def _print_gaps(console: Console, solution: Solution, certificate: Certificate) 
     from rich.table import Table as Sheet
     from rich.text import Text
 
-    sheet = _sheet("agent", "value", "gains by deviating")
+    sheet = new_sheet("agent", "value", "gains by deviating")
     for column in sheet.columns[1:]:
         column.justify = "right"
     for agent in solution.table.agents:
@@ -103,7 +103,7 @@ def print_population(console: Console, gaps: Sequence[FiniteGap]) -> None:
     """What the policy is worth among so many agents."""
     if not gaps:
         return
-    sheet = _sheet("agents", "Nash gap", "gain of who sees its own state alone")
+    sheet = new_sheet("agents", "Nash gap", "gain of who sees its own state alone")
     for gap in gaps:
         seen = f"{gap.blind:.3g}" + ("" if gap.exact else f", from {gap.low:.3g} to {gap.high:.3g}")
         sheet.add_row(
@@ -126,7 +126,7 @@ def _print_policies(console: Console, solution: Solution) -> None:
     rows: list[tuple[list[str], list[str]]] = []
     for k, t in places:
         key = [str(t)] if "t" in keys else []
-        key += [_label(table.states[k])] if "state" in keys else []
+        key += [label_of(table.states[k])] if "state" in keys else []
         if "share" in keys:
             key.append(f"{float(solution.shares[k] if t is None else solution.shares[t, k]):.3g}")
         parts = [solution.policies[agent] for agent in table.agents]
@@ -139,11 +139,11 @@ def _print_policies(console: Console, solution: Solution) -> None:
         3 + max(len(head), *map(len, column)) for head, column in zip(heads, columns, strict=True)
     )
     if width <= console.width:
-        sheet = _sheet(*heads)
+        sheet = new_sheet(*heads)
         for key, laws in rows:
             sheet.add_row(*map(Text, key + laws))
     else:
-        sheet = _sheet(*keys, "agent", "policy")
+        sheet = new_sheet(*keys, "agent", "policy")
         for key, laws in rows:
             for i, law in enumerate(laws):
                 sheet.add_row(
@@ -191,15 +191,15 @@ def in_words(names: Sequence[str], probabilities: Sequence[float]) -> str:
     return "  ".join(f"{name} {p:.3f}" for name, p in law) + rest
 
 
-def _label(state: Any) -> str:
+def label_of(state: Any) -> str:
     """A state as people read it."""
     from vsg_ppl.structure import to_json
 
     plain = to_json(state)
     if isinstance(plain, dict):
-        return " ".join(f"{key}={_label(value)}" for key, value in plain.items())
+        return " ".join(f"{key}={label_of(value)}" for key, value in plain.items())
     if isinstance(plain, list):
-        return "(" + ", ".join(map(_label, plain)) + ")"
+        return "(" + ", ".join(map(label_of, plain)) + ")"
     return "-" if plain is None else str(plain)
 
 
@@ -208,7 +208,7 @@ def print_facts(console: Console, table: Table, facts: dict[str, Any]) -> None:
     from rich.table import Table as Sheet
     from rich.text import Text
 
-    labels = ", ".join(_label(state) for state in table.states[:4])
+    labels = ", ".join(label_of(state) for state in table.states[:4])
     more = ", ..." if len(table.states) > 4 else ""
     crowd = facts["mean_field"]
     horizon = "infinite" + (": the crowd is one that stays as it is" if crowd else "")
@@ -263,7 +263,7 @@ def print_games(console: Console, listed: list[dict[str, Any]]) -> None:
         (False, "Games among agents", "agents"),
         (True, "Mean-field games: one agent amid a crowd", "agent"),
     ):
-        sheet = _sheet("game", head, "parameters", "what it is")
+        sheet = new_sheet("game", head, "parameters", "what it is")
         sheet.columns[0].no_wrap = sheet.columns[2].no_wrap = True
         for entry in listed:
             if entry["mean_field"] == crowd:
@@ -276,7 +276,7 @@ def print_games(console: Console, listed: list[dict[str, Any]]) -> None:
         console.print(sheet)
 
 
-def _sheet(*heads: str) -> Any:
+def new_sheet(*heads: str) -> Any:
     """A table with these columns, its text printed as it is."""
     from rich import box
     from rich.table import Table as Sheet

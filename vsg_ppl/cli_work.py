@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from vsg_ppl.errors import GameError
 if TYPE_CHECKING:
     from vsg_ppl.finite_population import FiniteGap
     from vsg_ppl.game import Game
+    from vsg_ppl.inference import OpponentInference
     from vsg_ppl.mean_field_table import MeanFieldTable
     from vsg_ppl.solution import Solution
     from vsg_ppl.table import Table
@@ -69,11 +70,22 @@ def as_dict(gap: FiniteGap) -> dict[str, Any]:
 def write(
     solution: Solution, answer: dict[str, Any], gaps: list[FiniteGap], folder: Path
 ) -> list[str]:
+    """The files written of a solution."""
+    return write_files(solution, "solution", answer, _pictures(solution, gaps), folder)
+
+
+def write_files(
+    result: Solution | OpponentInference,
+    name: str,
+    answer: dict[str, Any],
+    pictures: Mapping[str, Callable[[Path], object]],
+    folder: Path,
+) -> list[str]:
     """The files written. A picture that cannot be drawn takes nothing else with it."""
-    solution.save(folder / "solution.safetensors")
-    (folder / "solution.json").write_text(json_text(answer) + "\n", encoding="utf-8")
-    written = ["solution.safetensors", "solution.json"]
-    for name, draw in _pictures(solution, gaps).items():
+    written = [f"{name}.safetensors", f"{name}.json"]
+    result.save(folder / written[0])
+    (folder / written[1]).write_text(json_text(answer) + "\n", encoding="utf-8")
+    for name, draw in pictures.items():
         try:
             draw(folder / name)
             written.append(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Comparison:
 
 def compare_hypotheses(
     game: Game | Table,
-    agent: str,
+    agent: str | Sequence[str],
     play: Any,
     hypotheses: Mapping[str, Mapping[str, Any]] | None = None,
     **common: Any,
@@ -52,10 +52,11 @@ def compare_hypotheses(
 
     Args:
         game: a game program or its table.
-        agent: whose play it is.
+        agent: whose play it is, a name or several.
         play: as for `infer_opponent`.
         hypotheses: arguments of `infer_opponent` by the hypothesis's name; by default "own" (it
             maximises its own reward), "welfare" (everybody's) and "random" (it acts by its prior).
+            A hypothesis may also name another ``game``, with the same states and actions.
         common: arguments of `infer_opponent` for all of them; ``method`` is "laplace" or "svi".
 
     Raises:
@@ -84,7 +85,12 @@ def compare_hypotheses(
     elif not isinstance(play, Observations) and not hasattr(play, "table"):
         play = list(play)  # trajectories are read once for each hypothesis
     found = {
-        name: infer_opponent(game, agent, play, **{**common, **arguments})
+        name: infer_opponent(
+            arguments.get("game", game),
+            agent,
+            play,
+            **{**common, **{key: arguments[key] for key in arguments if key != "game"}},
+        )
         for name, arguments in hypotheses.items()
     }
     evidence = {name: one.log_evidence for name, one in found.items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from vsg_ppl.errors import GameError
@@ -71,7 +72,7 @@ class TableFamily:
         self.table = tabulate(Given(self.game, draws[0]))
         values = self.table.states.values
         parts = len(values[0]) - self._signals()
-        self.rows = values[:, :parts].unique(dim=0)
+        self.rows = values[:, :parts].unique(dim=0) if parts else values[:1, :0]
         self._tape = self._recorded(draws)
 
     def __call__(self, values: Mapping[str, Tensor]) -> Table:
@@ -81,7 +82,8 @@ class TableFamily:
         assert self.game is not None
         gamma = Given(self.game, values, ANY_DISCOUNT).gamma()
         if self._tape is None:
-            parts = self._parts(values)
+            with poutine.block():  # the program's own sites are no part of a model around this
+                parts = self._parts(values)
         else:
             flat = torch.cat([values[name].double().reshape(-1) for name in self.names])
             parts = self._tape(flat, tuple(range(len(self._tape.outputs))))
@@ -95,19 +97,38 @@ class TableFamily:
             discount=self.table.discount if gamma is None else gamma,
         )
 
-    def _parts(self, values: Mapping[str, Tensor]) -> list[Tensor]:
-        """The tensors of the table, from the program itself."""
+    def _parts(self, values: Mapping[str, Tensor], *, watched: bool = False) -> list[Tensor]:
+        """The tensors of the table, from the program itself; no look at them while a tape runs."""
         assert self.game is not None
-        gamma = None if getattr(self.game, "discount", None) is None else ANY_DISCOUNT
+        gamma = Given(self.game, values, ANY_DISCOUNT).gamma()  # samples nothing anew
+        gamma = None if gamma is None else ANY_DISCOUNT
         exploration = Exploration(Given(self.game, values, gamma), allowance(None), check=False)
         table = exploration.again(self.rows)
-        same = table.states.values.shape == self.table.states.values.shape
-        if not same or table.probabilities.shape != self.table.probabilities.shape:
+        if not watched and not self._alike(table):
             raise GameError(
                 f"the states of {title(self.game)} change with its unknowns",
                 hint="unknowns may move rewards and probabilities, not what can follow what.",
             )
         return [*table.log_priors, *table.rewards, table.probabilities, table.initial]
+
+    def _alike(self, table: Table) -> bool:
+        """Whether the same can follow what, and no state leads where the table has none."""
+        one, other = self.table, table
+        if (one.successors is None) != (other.successors is None):
+            return False
+        pairs = [(one.states.values[None], other.states.values[None])]
+        if one.successors is not None and other.successors is not None:
+            pairs.append((one.successors, other.successors))
+        if not all(a.shape == b.shape for a, b in pairs):
+            return False
+        if one.probabilities.shape != other.probabilities.shape:
+            return False
+        lost = [x.probabilities[0].detach().sum(-1) < 1 - 1e-9 for x in (one, other)]
+        odd = [*((a != b) for a, b in pairs), lost[1] & ~lost[0]]
+        if one.reachable is not None:  # at times when a state cannot occur it has no row
+            seen = one.reachable
+            odd[1:] = [x[seen if len(x) > 1 else seen.any(0)[None]] for x in odd[1:]]
+        return not any(bool(x.any()) for x in odd)
 
     def _recorded(self, draws: list[dict[str, Tensor]]) -> Tape | None:
         """The tape, if it proves right at other draws."""
@@ -115,15 +136,16 @@ class TableFamily:
         def flat(draw: dict[str, Tensor]) -> Tensor:
             return torch.cat([draw[name].double().reshape(-1) for name in self.names])
 
-        def parts(x: Tensor) -> list[Tensor]:
+        def parts(x: Tensor, watched: bool = False) -> list[Tensor]:
             sizes = [self.shapes[name].numel() for name in self.names]
             pieces = zip(self.names, x.split(sizes), strict=True)
-            return self._parts({name: part.reshape(self.shapes[name]) for name, part in pieces})
+            values = {name: part.reshape(self.shapes[name]) for name, part in pieces}
+            return self._parts(values, watched=watched)
 
         first, *others = map(flat, draws)
         with pyro.validation_enabled(False), torch.no_grad():
             try:
-                tape = record(parts, first)
+                tape = record(lambda x: parts(x, watched=True), first)
             except NotImplementedError:  # an operation that cannot be watched
                 return None
             if tape is None:
@@ -139,7 +161,8 @@ class TableFamily:
         from vsg_ppl.structure import leaves
 
         assert self.game is not None
-        state = Given(self.game, _plain(draw_unknowns(self.game))).initial()
+        with torch.random.fork_rng(devices=[]):
+            state = Given(self.game, _plain(draw_unknowns(self.game))).initial()
         return self.table.states.values.shape[1] - len(leaves(state))
 
 

@@ -29,6 +29,9 @@ STEP = 1e-5
 FULL_RANK = 100
 """Up to this many unknowns, the default guide of SVI has a full covariance."""
 
+FEW = 20
+"""Steps of SVI, or draws of NUTS, too few to tell whether they have settled."""
+
 GENTLE = 1e-8
 """A gradient, relative to the potential, at which a mode counts as found."""
 
@@ -167,7 +170,7 @@ def laplace(model: Callable[[], Any], draws: int, *, restarts: int = 2) -> Fit:
     points = x + (noise / values.sqrt()) @ vectors.mT
     evidence = -least + 0.5 * d * log(2 * pi) - 0.5 * float(values.log().sum())
     settled = steep <= GENTLE * (1 + abs(least)) or steep < 1e-4
-    message = f"the mode of {d} unknowns"
+    message = f"the mode of {d} unknown{'s' if d > 1 else ''}"
     if not settled:
         message += f" was not reached: the gradient there is {steep:.2g}"
     if flat:
@@ -207,7 +210,7 @@ def svi(
             for k in range(steps):
                 losses.append(float(engine.step()))
                 if show is not None and k % 20 == 0:
-                    show({"iteration": k, "residual": losses[-1]})
+                    show({"iteration": k, "loss": losses[-1]})
         except KeyboardInterrupt:
             status = "interrupted"
         with torch.no_grad():
@@ -217,10 +220,12 @@ def svi(
         name: torch.stack([trace.nodes[name]["value"] for trace in found]).detach()
         for name in space.names
     }
-    tail = losses[-max(1, steps // 10) :]
+    tail = losses[-max(2, steps // 10) :]
     half = max(1, len(tail) // 2)
-    drift, noise = float(np.mean(tail[:half]) - np.mean(tail[half:])), float(np.std(tail))
-    if status == "solved" and not (np.isfinite(elbo) and drift <= noise + 1e-3 * (1 + abs(elbo))):
+    drift = float(np.mean(tail[:half]) - np.mean(tail[half:])) if len(tail) > 1 else 0.0
+    noise = float(np.std(tail)) if tail else 0.0
+    rising = len(losses) < FEW or drift > noise + 1e-3 * (1 + abs(elbo))
+    if status == "solved" and (rising or not np.isfinite(elbo)):
         status = "not converged"
     message = f"ELBO {elbo:.6g} after {len(losses)} steps of SVI" + (
         "; it was still rising: raise `steps`" if status == "not converged" else ""
@@ -247,10 +252,9 @@ def nuts(model: Callable[[], Any], draws: int, *, warmup: int = 300, progress: b
     worst = max(float(torch.as_tensor(site["r_hat"]).max()) for site in sites.values())
     divergent = sum(len(places) for places in found["divergences"].values())
     settled = worst < 1.05 and divergent <= draws // 100 and few >= min(50, draws / 4)
-    message = (
-        f"{draws} draws, of which at least {few:.0f} count as independent; r_hat at most "
-        f"{worst:.3f}, {divergent} divergences"
-    )
+    message = f"{draws} draws, {divergent} divergences"
+    if draws >= FEW:
+        message += f", at least {few:.0f} count as independent, r_hat at most {worst:.3f}"
     return Fit(
         posterior,
         {},

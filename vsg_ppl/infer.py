@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import pyro
@@ -89,12 +90,12 @@ def infer_opponent(
         if number < 1:
             raise GameError(f"{name} is {number}; at least 1 is needed")
     began = time.perf_counter()
-    model = PlayModel(
-        game, agent, play, reward=reward, temperature=temperature, others=others, lapse=lapse
-    )
     bar = progress_bar("infer") if progress and method == "svi" else no_progress()
-    with torch.random.fork_rng(devices=[]), bar as show:
+    with _generators_kept(), bar as show:
         pyro.set_rng_seed(seed)
+        model = PlayModel(
+            game, agent, play, reward=reward, temperature=temperature, others=others, lapse=lapse
+        )
         if method == "laplace":
             fit = laplace(model, samples, restarts=restarts)
         elif method == "svi":
@@ -103,7 +104,17 @@ def infer_opponent(
             )
         else:
             fit = nuts(model, samples, warmup=warmup, progress=progress)
-    return _gathered(model, fit, method, began)
+        return _gathered(model, fit, method, began)
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Puts back torch's, NumPy's and Python's generators, all of which Pyro seeds."""
+    before = pyro.util.get_rng_state()
+    try:
+        yield
+    finally:
+        pyro.util.set_rng_state(before)
 
 
 def _gathered(model: PlayModel, fit: Fit, method: str, began: float) -> OpponentInference:

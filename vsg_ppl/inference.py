@@ -187,14 +187,14 @@ class OpponentInference:
 
     def save(self, path: str | Path) -> Path:
         """Write everything but the program to one safetensors file."""
-        from vsg_ppl.storage import save
+        from vsg_ppl.inference_storage import save_inference
 
-        return save(self, path)
+        return save_inference(self, path)
 
     @staticmethod
     def load(path: str | Path, game: Any = None) -> OpponentInference:
         """Read what `save` wrote, if of the ``game`` given."""
-        from vsg_ppl.storage import load_inference
+        from vsg_ppl.inference_storage import load_inference
 
         return load_inference(path, game)
 

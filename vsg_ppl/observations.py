@@ -121,6 +121,11 @@ class Observations:
             raise GameError(f"{self.table.name} has a horizon, so what was seen needs its times")
         if times is None or self.table.horizon is None:
             times = torch.zeros_like(states)
+        for agent, done in actions.items():
+            if done.shape != states.shape:
+                raise GameError(
+                    f"{len(done)} actions of '{agent}' are given for {len(states)} states"
+                )
         _inside(states, n, "state")
         _inside(times, h, "time")
         for agent, done in actions.items():
@@ -182,7 +187,7 @@ class Observations:
         self.add(
             times=torch.arange(len(states)),
             states=torch.tensor(states, dtype=torch.long),
-            actions={agent: torch.tensor(done) for agent, done in chosen.items()},
+            actions={agent: torch.tensor(done, dtype=torch.long) for agent, done in chosen.items()},
         )
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vsg_ppl.errors import GameError
+from vsg_ppl.family import TableFamily
 from vsg_ppl.observations import Observations
 from vsg_ppl.observed_columns import Fault, Layout, header_of
 from vsg_ppl.table import Table
-from vsg_ppl.tabulate import tabulate
 from vsg_ppl.text_columns import is_parquet, text_columns
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def read_play(path: str | Path, game: Game | Table) -> Observations:
     tensor([[[1., 0.],
              [0., 1.]]], dtype=torch.float64)
     """
-    table = game if isinstance(game, Table) else tabulate(game)
+    table = game if isinstance(game, Table) else TableFamily(game).table
     path, seen = Path(path), Observations(table)
     with text_columns(path) as source:
         layout = Layout(table, path.name, source.header)

@@ -59,7 +59,8 @@ class PlayModel:
             (`TabularReward`). By default "program" if the program has unknowns, else "action".
         temperature: τ > 0 in units of reward, or its prior; by agent, if they differ. By default
             LogNormal(log of a quarter of the reward's spread, 2) if the reward has units (it is the
-            program's), and 1 if it has not.
+            program's, at a draw of its unknowns), and 1 if it has not. Give one prior to programs
+            whose evidence is to be compared.
         others: how those who are not modelled act, in the agents' eyes: "observed", as was seen,
             smoothed; "equilibrium", all agents respond softly to each other (the logit
             equilibrium, for one to all of whom the reward applies); policies by name; or a number
@@ -166,9 +167,7 @@ class PlayModel:
         if not _is_law(self.lapse) and lapse == 0.0:
             return logs
         return {
-            agent: ((1 - lapse) * log.exp() + lapse * table.log_priors[table.number(agent)].exp())
-            .clamp_min(1e-300)
-            .log()
+            agent: _mixed(log, table.log_priors[table.number(agent)], lapse)
             for agent, log in logs.items()
         }
 
@@ -257,6 +256,13 @@ class PlayModel:
                     f"'{agent}' was seen to play {names[action]} in state "
                     f"{self.table.states[state]}, where its prior says it is not available"
                 )
+
+
+def _mixed(log_policy: Tensor, log_prior: Tensor, lapse: Any) -> Tensor:
+    """log[(1 − lapse) ρ + lapse u], −inf where an action is not available."""
+    mean = (1 - lapse) * log_policy.exp() + lapse * log_prior.exp()
+    available = log_prior > -torch.inf
+    return torch.where(available, mean, 1.0).clamp_min(1e-300).log().where(available, -torch.inf)
 
 
 def _shaped(table: Table, agent: str, reward: Any) -> Tensor:

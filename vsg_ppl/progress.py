@@ -12,6 +12,9 @@ Progress = Callable[[dict[str, Any]], None]
 GAPS = {"nash_gap": "gap", "exploitability": "exploitability"}
 """What to call the gaps that a history may have."""
 
+SHOWN = {"temperature": ".3g", "residual": ".2e", "loss": ".6g"}
+"""What else of an entry is shown, and how."""
+
 
 @contextmanager
 def no_progress() -> Iterator[Progress]:
@@ -36,10 +39,8 @@ def progress_bar(what: str) -> Iterator[Progress]:
             for key, name in GAPS.items():
                 if key in entry:
                     gap = f"  {name} {entry[key]:.2e}"
-            bar.update(
-                task,
-                description=f"{what}  iteration {entry['iteration']}  "
-                f"temperature {entry['temperature']:.3g}  residual {entry['residual']:.2e}{gap}",
-            )
+            parts = [what, f"iteration {entry['iteration']}"]
+            parts += [f"{key} {entry[key]:{form}}" for key, form in SHOWN.items() if key in entry]
+            bar.update(task, description="  ".join(parts) + gap)
 
         yield show

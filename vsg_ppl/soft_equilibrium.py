@@ -68,8 +68,14 @@ class SoftEquilibrium:
                     hint="a narrower prior of the temperature, or others='observed'.",
                 )
             equations = _Equations(table)
-            found = _newton(equations.point(path.policies), equations)
-            assert found is not None
+            start = equations.point(path.policies)
+            # the response to them has the logarithms of what is too small for a probability
+            found = _newton(start - equations(start), equations)
+            if found is None:
+                raise GameError(
+                    f"an equilibrium of {table.name} was found only roughly: too low a temperature",
+                    hint="a narrower prior of the temperature, or others='observed'.",
+                )
         self._last = table, found[0]
         return found
 
@@ -79,6 +85,8 @@ class SoftEquilibrium:
         before, x = self._last
         if [r.shape for r in before.rewards] != [r.shape for r in table.rewards]:
             return None
+        if not bool((_Equations(before).free == _Equations(table).free).all()):
+            return None  # other actions are available
         done, step = 0.0, 1.0
         while step > 1e-3:
             goal = min(1.0, done + step)
@@ -175,5 +183,5 @@ def _detached(table: Table) -> Table:
         rewards=tuple(reward.detach() for reward in table.rewards),
         probabilities=table.probabilities.detach(),
         initial=table.initial.detach(),
-        discount=float(table.discount),
+        discount=float(torch.as_tensor(table.discount).detach()),
     )

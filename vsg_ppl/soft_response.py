@@ -8,6 +8,7 @@ the exact gradients: implicit differentiation of the soft Bellman equation witho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -45,7 +46,10 @@ def soft_response(
     tensor([ 0.2100, -0.2100], dtype=torch.float64)
     """
     with torch.no_grad():
-        found, _ = respond(table, policies, agent, float(temperature))
+        tau = float(torch.as_tensor(temperature).detach())
+        # in units of τ: where it is high, values in units of reward are lost in rounding
+        scaled = replace(table, rewards=tuple(reward / tau for reward in table.rewards))
+        found, _ = respond(scaled, policies, agent, 1.0)
     laws = [found if j == agent else policy for j, policy in enumerate(policies)]
     prior = table.log_priors[agent]
     cost = divergence(found, torch.where(found > 0, found, 1.0).log(), prior)

@@ -1,4 +1,4 @@
-"""What is read from a file must fit together: tables, and policies and crowds on them."""
+"""What is read from a file must fit together: tables, and what is said of agents on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from torch import Tensor
 
 from vsg_ppl.errors import GameError
 from vsg_ppl.reading import check_policy
-from vsg_ppl.table import Table
+from vsg_ppl.table import Table, check_simplex
+
+METHODS = ("laplace", "svi", "nuts")
+"""Of inference."""
+
+STATUSES = ("solved", "not converged", "interrupted")
+"""Of what is inferred."""
 
 
 def check_table(table: Table) -> None:
@@ -70,6 +76,60 @@ def check_results(table: Table, tree: dict[str, Any]) -> None:
         _check_crowd(table, tree)
 
 
+def check_inference(table: Table, tree: dict[str, Any]) -> None:
+    """Raise `GameError` unless policies, rewards, draws and counts are of this table."""
+    if table.batched:
+        raise GameError("what is inferred is of one game, and the table holds a batch")
+    if not tree["agents"] or len(set(tree["agents"])) < len(tree["agents"]):
+        raise GameError(f"the agents explained are {tree['agents']!r}")
+    for what, known in (("method", METHODS), ("status", STATUSES)):
+        if tree[what] not in known:
+            raise GameError(f"the {what} is {tree[what]!r}, not one of {', '.join(known)}")
+    for what in ("policies", "rewards", "temperatures", "policy_draws", "counts"):
+        if list(tree[what]) != list(tree["agents"]):
+            raise GameError(f"the {what.replace('_', ' ')} are those of {', '.join(tree[what])}")
+    n, h = len(table.states), table.horizon or 1
+    times = () if table.horizon is None else (h,)
+    for agent in tree["agents"]:
+        size = table.sizes[table.number(agent)]
+        policy, drawn = tree["policies"][agent], tree["policy_draws"][agent]
+        _fits(f"the policy of '{agent}'", policy, (), (*times, n, size))
+        _fits(f"the policy draws of '{agent}'", drawn, (), (len(drawn), h, n, size))
+        for laws in (policy, drawn):
+            check_simplex(laws, f"the probabilities of the policy of '{agent}'")
+        if not len(drawn):
+            raise GameError(f"there are no draws of the policy of '{agent}'")
+        reward, counts = tree["rewards"][agent], tree["counts"][agent]
+        _fits(f"the reward of '{agent}'", reward, (h,), (n,), table.sizes)
+        _fits(f"the counts of '{agent}'", counts, (), (h, n, size))
+        if not torch.isfinite(reward).all():
+            raise GameError(f"the rewards of '{agent}' are not finite")
+        if not torch.isfinite(counts).all() or (counts < 0).any() or not counts.any():
+            raise GameError(f"the counts of '{agent}' are not of actions that were seen")
+        temperature = tree["temperatures"][agent]
+        if not (_is_number(temperature) and temperature > 0):
+            raise GameError(f"the temperature of '{agent}' is {temperature!r}, not positive")
+    _check_draws(tree["posterior"])
+    if not isinstance(tree["log_evidence"], float):
+        raise GameError(f"the log evidence is {tree['log_evidence']!r}, not a number")
+    if not isinstance(tree["diagnostics"], dict):
+        raise GameError(f"the diagnostics are {tree['diagnostics']!r}, not by name")
+
+
+def _check_draws(posterior: dict[str, Tensor]) -> None:
+    """Raise `GameError` unless there are as many finite draws of every unknown."""
+    counts = {len(draws) for draws in posterior.values()}
+    if len(counts) > 1 or 0 in counts:
+        raise GameError("there are not as many draws of every unknown, or none")
+    for site, draws in posterior.items():
+        if not draws.is_floating_point() or not torch.isfinite(draws).all():
+            raise GameError(f"the draws of '{site}' are not finite numbers")
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, float) and isfinite(x)
+
+
 def _check_crowd(table: Table, tree: dict[str, Any]) -> None:
     """Raise `GameError` unless the crowd is a law, and acts by the policy."""
     if table.batched or len(table.agents) != 1:
@@ -82,7 +142,7 @@ def _check_crowd(table: Table, tree: dict[str, Any]) -> None:
     if not ((crowd - crowd.sum(-1, keepdim=True) * policy).abs() <= 1e-6).all():
         raise GameError(f"the crowd does not act by the policy of '{agent}'")
     for key, number in certificate.items():
-        if not (isinstance(number, float) and isfinite(number)):
+        if not _is_number(number):
             if key != "regularised" or number is not None:
                 raise GameError(f"the certificate's {key} is {number!r}, not a number")
 

@@ -78,7 +78,8 @@ def given(game: Game, values: Mapping[str, Any]) -> Given:
     tensor([0., 2.], dtype=torch.float64)
     """
     fixed = {name: _number(name, value) for name, value in values.items()}
-    found = list(draw_unknowns(game))
+    with torch.random.fork_rng(devices=[]):
+        found = list(draw_unknowns(game))
     for name in fixed:
         if name not in found:
             raise GameError(
