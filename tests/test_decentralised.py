@@ -28,29 +28,57 @@ def test_ends_within_a_twentieth_of_the_exact_run(game, temperature):
     assert seen.status == "solved"
 
 
-def test_a_learner_holds_nobody_elses_reward():
+UNALIGNED = [*CASES, *((RandomGame(states=4, seed=seed), 0.3) for seed in range(10))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("game", "temperature"), UNALIGNED, ids=lambda x: type(x).__name__)
+def test_inferring_what_others_want_ends_within_a_twentieth_of_exact_models(game, temperature):
+    """Algorithm 3 inside Algorithm 1."""
+    table = vsg.tabulate(game)
+    exact = vsg.nash(
+        table, temperature=vsg.Annealing(stop=temperature, target_gap=None), tolerance=1e-6
+    )
+    seen = nash_decentralised(
+        table, temperature=temperature, iterations=100, opponents="inferred", certify_every=20
+    )
+    assert seen.certificate.nash_gap <= exact.certificate.nash_gap + 0.05
+    assert seen.history[-1]["opponent_error"] < 0.02
+    for entry in seen.history:
+        assert "q_error" not in entry or entry["q_error"] <= entry["q_bound"]
+
+
+def test_unknown_ways_to_model_opponents_are_refused():
+    with pytest.raises(vsg.GameError, match="'counted' or 'inferred'"):
+        nash_decentralised(StagHunt(), opponents="guessed")
+
+
+@pytest.mark.parametrize("inferred", [False, True])
+def test_a_learner_holds_nobody_elses_reward(inferred):
     table = vsg.tabulate(RandomGame(n_agents=3))
-    learner = Learner(table, "agent2", 0.1)
+    learner = Learner(table, "agent2", 0.1, inferred=inferred)
     for i, reward in enumerate(learner.world.rewards):
         assert (torch.equal(reward, table.rewards[i])) == (i == 1)
         assert i == 1 or not reward.any()
 
 
-def test_nobody_elses_reward_changes_what_a_learner_does():
+@pytest.mark.parametrize("inferred", [False, True])
+def test_nobody_elses_reward_changes_what_a_learner_does(inferred):
     """The same observations, another reward for the other agent: the same policy, to the bit."""
     rewards = torch.rand(2, 3, 2, 2, dtype=torch.float64)
     other = rewards.clone()
     other[1] = torch.rand(3, 2, 2, dtype=torch.float64)
     law = torch.full((3, 2, 2, 3), 1 / 3, dtype=torch.float64)
     learners = [
-        Learner(vsg.from_arrays(r, law, discount=0.9), "agent1", 0.2) for r in (rewards, other)
+        Learner(vsg.from_arrays(r, law, discount=0.9), "agent1", 0.2, inferred=inferred)
+        for r in (rewards, other)
     ]
     generator = torch.Generator().manual_seed(1)
     for _ in range(5):
         t, states = torch.zeros(50).long(), torch.randint(3, (50,), generator=generator)
         actions = torch.randint(2, (50,), generator=generator)
         for learner in learners:
-            learner.observe(t, states, {1: actions})
+            learner.observe(t, states, {0: actions, 1: actions})
             learner.improve(0.5)
     assert torch.equal(learners[0].log_policy, learners[1].log_policy)
 

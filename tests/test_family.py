@@ -200,7 +200,20 @@ class Turns(Grows):
         return torch.where(far > 5, state + go, state + 3 * go) % 8
 
 
-@pytest.mark.parametrize("program", [Grows, Turns])
+class Starts(Grows):
+    """Where one starts depends on an unknown."""
+
+    def initial(self):
+        far = pyro.sample("far", dist.Uniform(real(2.0), real(9.0)))
+        return torch.where(far > 5, 0, 20)
+
+    def step(self, state):
+        go = vsg.act("rat", dist.Categorical(torch.ones(2)))
+        vsg.optimality("rat", 1.0 * go)
+        return state
+
+
+@pytest.mark.parametrize("program", [Grows, Turns, Starts])
 def test_states_that_change_with_unknowns_are_refused(program):
     """Right at values that lead where the first draw led, an error at all others."""
     right, refused = 0, 0

@@ -17,7 +17,16 @@ from torch.distributions.constraints import positive
 
 import vsg_ppl as vsg
 from tests.soft_brute import Dense, log_likelihood, random_dense, random_laws, soft_policy
-from tests.unknown_programs import Branch, Everywhere, Parameters, SampledDiscount, Timed
+from tests.unknown_programs import (
+    ESCAPES,
+    PROGRAMS,
+    Branch,
+    Everywhere,
+    Parameters,
+    SampledDiscount,
+    Timed,
+    values_of,
+)
 from vsg_ppl.errors import GameError
 from vsg_ppl.family import TableFamily
 from vsg_ppl.fit import Unconstrained, find_mode
@@ -56,16 +65,21 @@ TAU = dist.LogNormal(real(0.0), real(0.5))
 TASTES = vsg.tabulate(vsg.given(Tastes(), {"taste": 1.0}))
 
 
-def watch_rat(taste, tau, n, seed):
-    """n choices, drawn by NumPy."""
+def watch(worth, n, seed):
+    """n choices, drawn by NumPy: in a room an arm is worth its number times that."""
     rng = np.random.default_rng(seed)
     rooms = rng.integers(0, 2, n)
-    laws = softmax(np.outer([1.0, taste], np.arange(3)) / tau)
+    laws = softmax(np.outer(worth, np.arange(3)))
     arms = np.array([rng.choice(3, p=laws[room]) for room in rooms])
     seen = vsg.Observations(TASTES)
     times = torch.zeros(n, dtype=torch.long)
     seen.add(states=torch.tensor(rooms), times=times, actions={"rat": torch.tensor(arms)})
     return seen
+
+
+def watch_rat(taste, tau, n, seed):
+    """n choices of one with this taste."""
+    return watch(np.array([1.0, taste]) / tau, n, seed)
 
 
 class Grid:
@@ -145,33 +159,27 @@ def test_intervals_cover_at_their_level():
 @pytest.mark.slow
 def test_simulation_based_calibration_of_nuts():
     """Ranks of the truth among thinned draws are uniform (Talts et al. 2018)."""
-    rng, bins = np.random.default_rng(3), 6
-    features = torch.tensor([[[0.0], [0.0], [0.0]], [[0.0], [1.0], [2.0]]]).double()
-    known = torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]).double()
-    weighed = LinearReward(TASTES, "rat", features)
-    ranks = {"taste": [], "temperature": []}
-    for k in range(108):
-        taste, tau = rng.normal(), np.exp(0.5 * rng.normal())
+    rng, ranks = np.random.default_rng(3), []
+    features = torch.zeros(2, 3, 2).double()  # what an arm's number is worth in each room
+    features[0, :, 0] = features[1, :, 1] = torch.arange(3)
+    for k in range(102):
+        worth = rng.normal(size=2)
         found = vsg.infer_opponent(
             TASTES,
             "rat",
-            watch_rat(taste, tau, 10, 100 + k),
-            reward=lambda table: weighed(table) + known,
-            temperature=TAU,
+            watch(worth, 10, 100 + k),
+            reward=LinearReward(TASTES, "rat", features),
+            temperature=1.0,
             method="nuts",
             samples=25,
-            warmup=40,
+            warmup=30,
             seed=k,
         )
-        for site, name, truth in (
-            ("taste", "weights.rat", taste),
-            ("temperature", "temperature", tau),
-        ):
-            draws = found.posterior[name].reshape(-1)[::5]  # five of them
-            ranks[site].append(int((draws < truth).sum()))
-    for found in ranks.values():
-        counts = np.bincount(found, minlength=bins)
-        assert len(counts) == bins
+        draws = found.posterior["weights.rat"][::5].numpy()  # five of them
+        ranks.append((draws < worth).sum(0))
+    for found in np.stack(ranks, 1):
+        counts = np.bincount(found, minlength=6)
+        assert counts.sum() == 102 and len(counts) == 6
         assert stats.chisquare(counts).pvalue > 0.01
 
 
@@ -579,6 +587,7 @@ def test_nothing_to_infer():
         ({"others": {"row": torch.ones(2, 2)}}, "'row'"),
         ({"method": "guess"}, "method is 'guess'"),
         ({"samples": 0}, "samples is 0"),
+        ({"samples": 3, "method": "nuts", "temperature": TAU}, "NUTS needs 4"),
     ],
 )
 def test_errors(arguments, match):
@@ -625,3 +634,62 @@ def test_the_modelled_policy_is_a_soft_response():
     laws = [seen.smoothed(agent, 2.0) for agent in table.agents]
     log = soft_response(wanted, laws, 1, found.temperatures["col"])
     torch.testing.assert_close(log[0, 0].exp(), found.policy, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("program", "method"),
+    [
+        (program, method)
+        for program in (*PROGRAMS, *ESCAPES)
+        for method in ("laplace", "svi", "nuts")
+        # flat priors of a product: NUTS walks far along what the data leave free
+        if (program, method) != (Parameters, "nuts")
+    ],
+)
+def test_every_program_goes_through_every_method(program, method):
+    """With all of torch's warnings each time, not once a process, and all of them errors."""
+    table = TableFamily(program()).table
+    seen = vsg.Observations(table)
+    agent = table.agents[0]
+    seen.counts[agent] += 3.0 * (table.log_priors[0][0] > -torch.inf)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        found = vsg.infer_opponent(
+            program(), agent, seen, method=method, samples=4, warmup=2, steps=3, restarts=0
+        )
+    finally:
+        torch.set_warn_always(always)
+    drawn = {name: x.shape[1:] for name, x in found.posterior.items() if name != "temperature"}
+    assert drawn == {name: x.shape for name, x in values_of(program, 0).items()}
+    assert bool(torch.isfinite(found.policy).all())
+    torch.testing.assert_close(found.policy.sum(-1), torch.ones_like(found.policy[..., 0]))
+
+
+@pytest.mark.parametrize("others", ["observed", "equilibrium", 1])
+def test_an_agent_that_always_does_the_same(others):
+    """The colder, the likelier: a prior holds the temperature, and a flat one lets it fall."""
+    table = vsg.from_arrays(
+        torch.tensor([[[[3.0, 2.0], [1.0, 0.0]]], [[[1.0, 0.0], [1.0, 0.0]]]]).double()
+    )
+    seen = vsg.Observations(table)
+    seen.counts["agent1"][0, 0, 0] += 20
+
+    def infer(prior):
+        return vsg.infer_opponent(
+            table,
+            "agent1",
+            seen,
+            reward="program",
+            temperature=prior,
+            others=others,
+            samples=5,
+        )
+
+    found = infer(TAU)  # its first action gains two, whatever the other does
+    grid = np.linspace(-4.0, 2.0, 60_001)
+    joint = -20 * np.log1p(np.exp(-2 / np.exp(grid))) + stats.norm.logpdf(grid, scale=0.5)
+    assert found.solved
+    assert np.log(found.temperatures["agent1"]) == pytest.approx(grid[joint.argmax()], abs=1e-3)
+    if others != "equilibrium":
+        assert float(infer(vsg.Flat(1.0, positive)).policy[0, 0, 0]) > 0.999

@@ -194,3 +194,10 @@ def test_a_derivative_through_states_by_the_oracle():
     for place, _ in np.ndenumerate(dense.rewards[0]):
         slope = central(at, dense.rewards[0], place, 1e-3)
         assert float(grad[0][place]) == pytest.approx(float(slope), abs=1e-7)
+
+
+@pytest.mark.parametrize("tau", [1e-14, 1e-300])
+def test_rewards_of_too_many_temperatures_are_told(tau):
+    table = random_dense(0, (2, 2), 1, 1).table()
+    with pytest.raises(vsg.GameError, match="temperatures"):
+        SoftEquilibrium()(table, [tau, tau])

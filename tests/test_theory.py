@@ -11,7 +11,7 @@ import torch
 
 import vsg_ppl as vsg
 from vsg_ppl.nash import potential_change
-from vsg_ppl.theory import safe_step, smoothness
+from vsg_ppl.theory import opponent_error, opponent_error_bound, safe_step, smoothness
 from vsg_ppl.vpg import natural_step, soft_scores, soft_values
 
 GAMMA = 0.8
@@ -282,3 +282,50 @@ def test_monotone_steps_arrive(discount, moved_by_actions):
     )
     assert solution.solved and other.iterations == 1
     assert solution.certificate.within_bound()
+
+
+def believed_values(table, agent, laws, between, temperature):
+    """Q^i(s, a) by plain linear algebra, less τ KL(ρ‖π) after the first step."""
+    law, paid = table.probabilities[0, 0], table.rewards[agent][0, 0]
+    for policy in laws:
+        law = torch.einsum("sa...,sa->s...", law, policy)
+        paid = torch.einsum("sa...,sa->s...", paid, policy)
+    own = laws[agent]
+    cost = (own * (own * own.shape[-1]).log()).sum(-1) + between
+    eye = torch.eye(len(paid), dtype=torch.float64)
+    value = torch.linalg.solve(eye - GAMMA * law, paid - temperature * cost)
+    return table.rewards[agent][0, 0] + GAMMA * table.probabilities[0, 0] @ value
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_models_put_off_is_within_the_bound_of_prop_5_5(seed):
+    table, _ = potential_game(seed, sizes=(2, 3, 2))
+    temperature = 10.0 ** -(seed % 3)
+    true = [logit.log_softmax(-1) for logit in random_logits(table, seed)]
+    models = [
+        (log + 0.1 * noise).log_softmax(-1)
+        for log, noise in zip(true, random_logits(table, seed + 1000), strict=True)
+    ]
+    agent = seed % 3
+    models[agent] = true[agent]
+    off, worst = opponent_error(table, agent, true, models, temperature)
+    between = sum(
+        (rho.exp() * (rho - pi)).sum(-1)[0, 0] for rho, pi in zip(models, true, strict=True)
+    )
+    exact, guessed = (
+        believed_values(table, agent, [log[0, 0].exp() for log in logs], extra, temperature)
+        for logs, extra in ((true, 0.0), (models, between))
+    )
+    assert off == pytest.approx(float((exact - guessed).abs().max()), abs=1e-12)
+    assert worst == pytest.approx(float(between.max()), abs=1e-12)
+    assert 0 < off <= opponent_error_bound(table, agent, worst, temperature)
+
+
+def test_the_bound_of_prop_5_5_is_the_papers_for_rewards_up_to_one():
+    reward = torch.zeros(2, 1, 2, 3)
+    reward[0, 0, 0, 0] = -1.0
+    table = vsg.from_arrays(reward, torch.ones(1, 2, 3, 1), discount=GAMMA)
+    epsilon = 0.02
+    delta = 2 * (1 + log(2)) / (1 - GAMMA) ** 2 * (epsilon / 2) ** 0.5 + epsilon / (1 - GAMMA)
+    assert opponent_error_bound(table, 0, epsilon, 1.0) == pytest.approx(delta)
+    assert opponent_error_bound(table, 0, 0.0, 1.0) == 0.0

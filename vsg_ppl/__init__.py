@@ -29,6 +29,7 @@ from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
 from vsg_ppl.nash import nash
 from vsg_ppl.observations import Observations
 from vsg_ppl.observed_files import read_play, write_play
+from vsg_ppl.opponent_model import OpponentModel, opponent_model
 from vsg_ppl.play_model import PlayModel
 from vsg_ppl.schedule import Annealing
 from vsg_ppl.solution import Solution
@@ -54,6 +55,7 @@ __all__ = [
     "MeanFieldTable",
     "Observations",
     "OpponentInference",
+    "OpponentModel",
     "PlayModel",
     "Solution",
     "Table",
@@ -77,6 +79,7 @@ __all__ = [
     "mean_field_table",
     "nash",
     "nash_decentralised",
+    "opponent_model",
     "optimality",
     "read_play",
     "signal",

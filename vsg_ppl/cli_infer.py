@@ -50,6 +50,7 @@ class Method(StrEnum):
     """The values of --method."""
 
     LAPLACE = "laplace"
+    MAP = "map"
     SVI = "svi"
     NUTS = "nuts"
 
@@ -94,9 +95,9 @@ class InferOptions:
                     f"{option(name)} is for --method {wanted}, and the method is {method}",
                     hint=f"--method {wanted}.",
                 )
-        if self.compare and method == "nuts":
+        if self.compare and method in ("map", "nuts"):
             raise GameError(
-                "--compare goes by the evidence, and --method nuts gives none",
+                f"--compare goes by the evidence, and --method {method} gives none",
                 hint="--method laplace, or --method svi.",
             )
         _others(self.others)

@@ -76,10 +76,11 @@ def compare_hypotheses(
         }
     if not hypotheses:
         raise GameError("there are no hypotheses to compare", hint="leave `hypotheses` out.")
-    if common.get("method") == "nuts" or any(
-        h.get("method") == "nuts" for h in hypotheses.values()
-    ):
-        raise GameError("NUTS gives no evidence", hint="method='laplace' or 'svi'.")
+    for method in (common.get("method"), *(h.get("method") for h in hypotheses.values())):
+        if method in ("map", "nuts"):
+            raise GameError(
+                f"the method '{method}' gives no evidence", hint="method='laplace' or 'svi'."
+            )
     if isinstance(game, Table) and not isinstance(play, Observations):
         play = Observations.of(game, play)
     elif not isinstance(play, Observations) and not hasattr(play, "table"):

@@ -103,8 +103,12 @@ class TableFamily:
         gamma = Given(self.game, values, ANY_DISCOUNT).gamma()  # samples nothing anew
         gamma = None if gamma is None else ANY_DISCOUNT
         exploration = Exploration(Given(self.game, values, gamma), allowance(None), check=False)
-        table = exploration.again(self.rows)
-        if not watched and not self._alike(table):
+        try:
+            table = exploration.again(self.rows)
+            same = watched or self._alike(table)
+        except IndexError:  # a first state that has no number
+            same = False
+        if not same:
             raise GameError(
                 f"the states of {title(self.game)} change with its unknowns",
                 hint="unknowns may move rewards and probabilities, not what can follow what.",

@@ -29,6 +29,9 @@ STEP = 1e-5
 FULL_RANK = 100
 """Up to this many unknowns, the default guide of SVI has a full covariance."""
 
+LARGEST = 3000
+"""Unknowns up to which Laplace's approximation is taken."""
+
 FEW = 20
 """Steps of SVI, or draws of NUTS, too few to tell whether they have settled."""
 
@@ -129,7 +132,10 @@ def find_mode(
         return space, torch.zeros(0, dtype=torch.float64), -float(trace.log_prob_sum()), 0.0
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = space(torch.from_numpy(x))
+        try:
+            value, gradient = space(torch.from_numpy(x))
+        except GameError:  # no equilibrium was found there
+            return 1e100, np.zeros_like(x)
         if not np.isfinite(value) or not bool(torch.isfinite(gradient).all()):
             return 1e100, np.zeros_like(x)  # the line search comes back from there
         return value, gradient.numpy()
@@ -155,12 +161,35 @@ def find_mode(
     return space, x, least, float(space(x)[1].abs().max())
 
 
+def most_probable(model: Callable[[], Any], *, restarts: int = 2) -> Fit:
+    """The mode alone: cheap, however many unknowns there are."""
+    space, x, least, steep = find_mode(model, restarts=restarts)
+    if not space.size:
+        return Fit({}, {}, -least, "solved", "there was nothing to infer")
+    message, settled = _about_mode(space.size, least, steep)
+    mode = space.constrained(x)
+    return Fit(
+        {name: value[None] for name, value in mode.items()},
+        mode,
+        float("nan"),
+        "solved" if settled else "not converged",
+        message,
+        {"gradient": steep},
+    )
+
+
 def laplace(model: Callable[[], Any], draws: int, *, restarts: int = 2) -> Fit:
     """A normal posterior at the mode, in unconstrained coordinates (Laplace's approximation)."""
     space, x, least, steep = find_mode(model, restarts=restarts)
     d = space.size
     if not d:
         return Fit({}, {}, -least, "solved", "there was nothing to infer")
+    if d > LARGEST:
+        raise GameError(
+            f"Laplace's approximation of {d:,} unknowns needs a matrix of all of them by all of "
+            f"them; up to {LARGEST:,} are taken",
+            hint="method='map' for the mode alone, or 'svi'.",
+        )
     hessian = _hessian(space, x)
     values, vectors = torch.linalg.eigh(hessian)
     floor = 1e-8 * max(1.0, float(values.max()))
@@ -169,10 +198,7 @@ def laplace(model: Callable[[], Any], draws: int, *, restarts: int = 2) -> Fit:
     noise = torch.randn(draws, d, dtype=torch.float64)
     points = x + (noise / values.sqrt()) @ vectors.mT
     evidence = -least + 0.5 * d * log(2 * pi) - 0.5 * float(values.log().sum())
-    settled = steep <= GENTLE * (1 + abs(least)) or steep < 1e-4
-    message = f"the mode of {d} unknown{'s' if d > 1 else ''}"
-    if not settled:
-        message += f" was not reached: the gradient there is {steep:.2g}"
+    message, settled = _about_mode(d, least, steep)
     if flat:
         message += f"; {flat} directions are left free, and need a prior"
     return Fit(
@@ -238,6 +264,8 @@ def nuts(model: Callable[[], Any], draws: int, *, warmup: int = 300, progress: b
     with _quiet():
         if not Unconstrained(model).size:
             return laplace(model, draws)
+        if draws < 4:
+            raise GameError(f"samples is {draws}; NUTS needs 4 to tell how good they are")
         sampler = MCMC(
             NUTS(model, init_strategy=init_to_median),
             num_samples=draws,
@@ -263,6 +291,15 @@ def nuts(model: Callable[[], Any], draws: int, *, warmup: int = 300, progress: b
         message + ("" if settled else "; raise `samples` and `warmup`"),
         {"n_eff": few, "r_hat": worst, "divergences": divergent},
     )
+
+
+def _about_mode(count: int, least: float, steep: float) -> tuple[str, bool]:
+    """What to say of a mode, and whether it is one."""
+    settled = steep <= GENTLE * (1 + abs(least)) or steep < 1e-4
+    message = f"the mode of {count} unknown{'s' if count > 1 else ''}"
+    if not settled:
+        message += f" was not reached: the gradient there is {steep:.2g}"
+    return message, settled
 
 
 def _hessian(space: Unconstrained, x: Tensor) -> Tensor:

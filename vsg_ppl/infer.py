@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyro
 import torch
@@ -13,14 +13,14 @@ from pyro import poutine
 from torch import Tensor
 
 from vsg_ppl.errors import GameError
-from vsg_ppl.fit import Fit, laplace, nuts, svi
+from vsg_ppl.fit import Fit, laplace, most_probable, nuts, svi
 from vsg_ppl.game import Game
 from vsg_ppl.inference import OpponentInference
 from vsg_ppl.play_model import Others, PlayModel, RewardLike
 from vsg_ppl.progress import no_progress, progress_bar
 from vsg_ppl.table import Table
 
-Method = Literal["laplace", "svi", "nuts"]
+Method = Literal["laplace", "map", "svi", "nuts"]
 
 POLICY_NUMBERS = 20_000_000
 """Probabilities of policies to keep at most: with large games the policies of fewer draws."""
@@ -62,9 +62,11 @@ def infer_opponent(
         temperature: τ or its prior, see `PlayModel`.
         others: how the rest act: "observed", "equilibrium", policies, or a level of thinking.
         lapse: probability of acting by the prior, or its prior.
-        method: "laplace", a normal posterior at the mode; "svi", a guide fitted by SVI, which takes
-            ``guide`` (an AutoGuide class or a program), ``steps`` and ``learning_rate``; or "nuts",
-            which takes ``warmup``.
+        method: "laplace", a normal posterior at the mode, in unconstrained coordinates; "map", the
+            mode alone; "svi", a guide fitted by SVI, which takes ``guide`` (an AutoGuide class or a
+            program), ``steps`` and ``learning_rate``; or "nuts", which takes ``warmup``. Where
+            policies are decided and data few, posteriors of reward tables are skewed: "svi" and
+            "nuts" tell more of them than "laplace".
         samples: draws from the posterior.
         restarts: further starts of the search for the mode, drawn from the priors.
         seed: of all that is random. Pyro's and torch's own generators are left as they are.
@@ -84,8 +86,8 @@ def infer_opponent(
     >>> round(found.temperatures["col"], 1)
     2.0
     """
-    if method not in ("laplace", "svi", "nuts"):
-        raise GameError(f"the method is {method!r}: 'laplace', 'svi' or 'nuts'")
+    if method not in get_args(Method):
+        raise GameError(f"the method is {method!r}: one of {', '.join(get_args(Method))}")
     for name, number in (("samples", samples), ("steps", steps), ("warmup", warmup)):
         if number < 1:
             raise GameError(f"{name} is {number}; at least 1 is needed")
@@ -96,7 +98,9 @@ def infer_opponent(
         model = PlayModel(
             game, agent, play, reward=reward, temperature=temperature, others=others, lapse=lapse
         )
-        if method == "laplace":
+        if method == "map":
+            fit = most_probable(model, restarts=restarts)
+        elif method == "laplace":
             fit = laplace(model, samples, restarts=restarts)
         elif method == "svi":
             fit = svi(

@@ -28,16 +28,17 @@ class OpponentInference:
         game: the program; ``None`` when a table was given, or after `load` without one.
         table: the game's table; rewards and what else depends on unknowns as at a draw of them.
         agents: who was explained.
-        policies: by agent, (S, A), or (H, S, A) with a horizon: at the mode ("laplace"), else the
-            posterior's mean, which is the posterior predictive of the next action.
+        policies: by agent, (S, A), or (H, S, A) with a horizon: at the mode ("laplace", "map"),
+            else the posterior's mean, which is the posterior predictive of the next action.
         rewards: by agent, (H|1, S, A_1|1, ..., A_N|1): at the mode, else the mean. Only
             differences that play can tell are identified.
         temperatures: by agent, likewise.
         posterior: draws of all unknowns, by site, (n, ...).
         policy_draws: the policies at draws of them, by agent, (m, H|1, S, A).
         counts: what was seen, by agent, (H|1, S, A).
-        log_evidence: log p(play): Laplace's estimate, or the ELBO, a lower bound; NaN for "nuts".
-        method: "laplace", "svi" or "nuts".
+        log_evidence: log p(play): Laplace's estimate, or the ELBO, a lower bound; NaN for
+            "map" and "nuts".
+        method: "laplace", "map", "svi" or "nuts".
         status: "solved", "not converged" or "interrupted".
         message: the status in a sentence.
         diagnostics: of the method.

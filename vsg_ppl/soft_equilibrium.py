@@ -24,6 +24,9 @@ NEAR = 0.2
 EXACT = 1e-11
 """On |log π − log softmax(log u + Q/τ)|."""
 
+LARGEST = 1e12
+"""Reward over temperature beyond which rounding leaves nothing of a policy."""
+
 
 class SoftEquilibrium:
     """(game, temperatures) → log policies that are soft best responses to each other (Eq. 5).
@@ -59,6 +62,11 @@ class SoftEquilibrium:
 
     def _find(self, table: Table) -> tuple[Tensor, Tensor]:
         """The fixed point and the Jacobian there, without a graph."""
+        if not all(bool((reward.abs() < LARGEST).all()) for reward in table.rewards):
+            raise GameError(
+                f"the rewards of {table.name} are more than {LARGEST:g} temperatures",
+                hint="a narrower prior of the temperature, or others='observed'.",
+            )
         found = self._follow(table) if self._last is not None else None
         if found is None:
             path = logit_path(table, 1.0)

@@ -12,7 +12,7 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.reading import check_policy
 from vsg_ppl.table import Table, check_simplex
 
-METHODS = ("laplace", "svi", "nuts")
+METHODS = ("laplace", "map", "svi", "nuts")
 """Of inference."""
 
 STATUSES = ("solved", "not converged", "interrupted")

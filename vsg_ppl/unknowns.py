@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 import pyro
@@ -99,8 +100,9 @@ def draw_unknowns(game: Game) -> dict[str, Tensor]:
     each time; their other sites are drawn and hidden.
     """
     with _OnlyUnknowns() as unknowns, telling(f"the program of {title(game)}"):
-        if getattr(game, "discount", None) is not None or getattr(game, "horizon", None) is None:
-            _ = discount(game)
+        gamma, steps = getattr(game, "discount", None), getattr(game, "horizon", None)
+        gamma = gamma.detach() if isinstance(gamma, Tensor) else gamma
+        _ = discount(SimpleNamespace(discount=gamma, horizon=steps, name=title(game)))
         state = game.initial()
         for t in range((horizon(game) or 1) if takes(game.step, "t") else 1):
             call(game.step, state, t=t)
@@ -183,7 +185,8 @@ class _OnlyUnknowns(Messenger):
                 raise GameError("this parameter has no value to start from", site=name)
             support = msg["kwargs"].get("constraint", dist.constraints.real)
             self.shown.add(name)
-            pyro.sample(name, Flat(torch.as_tensor(start), support))
+            law = Flat(torch.as_tensor(start), support)
+            pyro.sample(name, law.to_event(len(law.batch_shape)))  # type: ignore[no-untyped-call]
         msg["value"], msg["done"], msg["stop"] = self.values[name], True, True
 
 

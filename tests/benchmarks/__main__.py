@@ -8,7 +8,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import exact_elbo, growth, logit_batch, markov_qre, mean_field, tabulation
+from tests.benchmarks import (
+    exact_elbo,
+    growth,
+    logit_batch,
+    markov_qre,
+    mean_field,
+    opponent_inference,
+    tabulation,
+)
 
 BENCHMARKS = {
     "tabulation": tabulation,
@@ -16,6 +24,7 @@ BENCHMARKS = {
     "markov_qre": markov_qre,
     "exact_elbo": exact_elbo,
     "mean_field": mean_field,
+    "opponent_inference": opponent_inference,
     "growth": growth,
 }
 ABOUT = "\n\n".join(f"{name}: {module.__doc__}" for name, module in BENCHMARKS.items())
