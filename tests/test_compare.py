@@ -145,8 +145,8 @@ def test_errors():
     play = [[(0, {"row": 0, "col": 1})]]
     for hypotheses, common, match in (
         ({}, {}, "no hypotheses"),
-        (None, {"method": "nuts"}, "NUTS gives no evidence"),
-        ({"one": {"method": "nuts"}}, {}, "NUTS gives no evidence"),
+        (None, {"method": "nuts"}, "gives no evidence"),
+        ({"one": {"method": "nuts"}}, {}, "gives no evidence"),
         ({"one": {"reward": "wealth"}}, {}, "no reward model is named"),
     ):
         with pytest.raises(GameError, match=match):

@@ -33,7 +33,7 @@ from vsg_ppl.fit import Unconstrained, find_mode
 from vsg_ppl.guides.reward import LinearReward
 from vsg_ppl.models import PrisonersDilemma, StagHunt
 from vsg_ppl.simulate import simulate
-from vsg_ppl.soft_equilibrium import SoftEquilibrium
+from vsg_ppl.soft_equilibrium import soft_equilibrium
 from vsg_ppl.soft_response import soft_response
 
 
@@ -299,7 +299,7 @@ def test_likelihood_against_observed_others(shape, reward, lapse):
 def test_likelihood_in_equilibrium(shape):
     dense = random_dense(2, **SHAPES[shape])
     table, seen = observed(dense)
-    logs = SoftEquilibrium()(table, [0.9, 0.9])
+    logs = soft_equilibrium(table, [0.9, 0.9])
     expected = sum(
         log_likelihood(seen.counts[agent].numpy(), log[0].numpy())
         for agent, log in zip(table.agents, logs, strict=True)

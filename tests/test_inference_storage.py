@@ -138,7 +138,7 @@ def test_anyone_can_read_the_tensors(tmp_path):
         ({"diagnostics": {3: 1.0}}, "has the key 3"),
         ({"policies": {}}, "the policies are those of"),
         ({"policies": {"col": torch.ones(2, 2).double()}}, "sum to 2, not 1"),
-        ({"method": "guess"}, "the method is 'guess', not one of laplace, svi, nuts"),
+        ({"method": "guess"}, "the method is 'guess', not one of laplace, map, svi, nuts"),
         ({"posterior": {"a": torch.ones(3), "b": torch.ones(2)}}, "as many draws of every"),
     ],
 )

@@ -11,7 +11,7 @@ import torch
 
 import vsg_ppl as vsg
 from tests.soft_brute import central, random_dense, soft_policy
-from vsg_ppl.soft_equilibrium import SoftEquilibrium
+from vsg_ppl.soft_equilibrium import soft_equilibrium
 from vsg_ppl.soft_response import soft_response
 
 SHAPES = {
@@ -44,7 +44,7 @@ def test_each_policy_is_the_soft_response_to_the_others(shape, seed):
     dense = random_dense(seed, **SHAPES[shape])
     table = dense.table()
     taus = TAUS[: len(table.agents)]
-    logs = SoftEquilibrium()(table, taus)
+    logs = soft_equilibrium(table, taus)
     laws = [log.exp() for log in logs]
     for i, (log, tau) in enumerate(zip(logs, taus, strict=True)):
         response = soft_response(table, laws, i, tau)
@@ -59,7 +59,6 @@ def test_gradients_in_everything(shape):
     """Payoffs, transitions, priors, the discount and each agent's own temperature."""
     dense = random_dense(7, **SHAPES[shape])
     table, n = dense.table(), len(dense.sizes)
-    solve = SoftEquilibrium()
 
     def play(chances, discount, prior, *rest):
         moved = replace(
@@ -69,7 +68,7 @@ def test_gradients_in_everything(shape):
             discount=discount,
             log_priors=(*table.log_priors[:-1], prior),
         )
-        logs = solve(moved, rest[n:])
+        logs = soft_equilibrium(moved, rest[n:])
         return tuple(log[log > -torch.inf] for log in logs)
 
     inputs = [
@@ -90,7 +89,7 @@ def test_gradients_are_those_of_gambits_branch():
     rewards = torch.tensor([[[[5.0, 1.0], [2.0, 3.0]]], [[[1.0, 4.0], [3.0, 0.0]]]]).double()
     table = vsg.from_arrays(rewards)
     tau = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
-    row, col = SoftEquilibrium()(table, [tau, tau])
+    row, col = soft_equilibrium(table, [tau, tau])
     found = [
         float(torch.autograd.grad(log.exp()[..., 0].sum(), tau, retain_graph=True)[0])
         for log in (row, col)
@@ -109,7 +108,7 @@ def test_equals_gambits_principal_branch(sizes, rate):
         shape = (len(sizes), 1, *sizes)
         table = vsg.from_arrays(torch.rand(shape, generator=generator, dtype=torch.float64))
         reached, theirs = gambits(payoffs_of(table), rate)
-        ours = SoftEquilibrium()(table, [1 / reached] * len(sizes))
+        ours = soft_equilibrium(table, [1 / reached] * len(sizes))
         for log, law in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(log[0, 0, 0].exp().numpy(), law, rtol=0, atol=1e-6)
 
@@ -122,59 +121,38 @@ def test_own_temperatures_are_scaled_payoffs():
     )
     scaled = replace(scaled, log_priors=table.log_priors)
     for one, two in zip(
-        SoftEquilibrium()(table, [0.2, 3.0]), SoftEquilibrium()(scaled, [1.0, 1.0]), strict=True
+        soft_equilibrium(table, [0.2, 3.0]), soft_equilibrium(scaled, [1.0, 1.0]), strict=True
     ):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("shape", ["one-shot", "three agents", "discounted", "horizon"])
-def test_called_along_a_path_of_games_it_equals_called_afresh(shape):
-    """Temperatures at which there is one equilibrium; priors, payoffs and transitions all move."""
-    one, two = (random_dense(seed, **SHAPES[shape]).table() for seed in (11, 12))
-    solve = SoftEquilibrium()
-    for share in (0.0, 0.1, 0.6, 0.0) if one.horizon == 1 else (0.0, 0.1, 0.6):
-        between = replace(
-            one,
-            rewards=tuple(
-                (1 - share) * a + share * b for a, b in zip(one.rewards, two.rewards, strict=True)
-            ),
-            probabilities=(1 - share) * one.probabilities + share * two.probabilities,
-            log_priors=tuple(
-                ((1 - share) * a.exp() + share * b.exp()).log()
-                for a, b in zip(one.log_priors, two.log_priors, strict=True)
-            ),
-            discount=0.6 - 0.3 * share,
-        )
-        taus = [2.0 - share] * len(one.agents)
-        for warm, fresh in zip(solve(between, taus), SoftEquilibrium()(between, taus), strict=True):
-            torch.testing.assert_close(warm, fresh, rtol=0, atol=1e-9)
+@pytest.mark.parametrize("favoured", [0, 1])
+def test_of_several_equilibria_it_is_the_one_of_the_principal_branch(favoured):
+    """Two stag hunts in which the other meeting place pays more: no call remembers another."""
+    for pays in ((9.0, 5.0), (5.0, 9.0), (9.0, 5.0))[favoured:]:
+        payoff = torch.diag(torch.tensor(pays, dtype=torch.float64))
+        table = vsg.from_arrays(torch.stack([payoff, payoff])[:, None])
+        found = soft_equilibrium(table, [0.5, 0.5])
+        path = vsg.logit_path(table, 0.5)
+        for log, agent in zip(found, table.agents, strict=True):
+            torch.testing.assert_close(log[0].exp(), path.policies[agent], rtol=0, atol=1e-8)
+        assert found[0][0, 0, 0].argmax() == torch.tensor(pays).argmax()
 
 
-def test_one_solver_for_games_of_several_shapes():
-    solve = SoftEquilibrium()
-    for sizes in [(2, 2), (3, 2), (2, 2, 2), (2, 2)]:
-        table = random_dense(0, sizes, 1, 1).table()
-        taus = [0.7] * len(sizes)
-        for warm, fresh in zip(solve(table, taus), SoftEquilibrium()(table, taus), strict=True):
-            torch.testing.assert_close(warm, fresh, rtol=0, atol=1e-9)
-
-
-def test_one_solver_for_games_with_other_actions_available():
-    """Payoffs of one shape, but an action that was available is not any more, and comes back."""
-    open_, shut = (random_dense(0, (3, 2), 1, 1, zeros=zeros).table() for zeros in (False, True))
-    solve = SoftEquilibrium()
-    for table in (open_, shut, open_):
-        for warm, fresh in zip(
-            solve(table, [0.7, 0.7]), SoftEquilibrium()(table, [0.7, 0.7]), strict=True
-        ):
-            torch.testing.assert_close(warm, fresh, rtol=0, atol=1e-9)
+@pytest.mark.parametrize("tau", [2.0, 0.5, 0.1])
+def test_a_branch_that_folds_is_followed_all_the_same(tau):
+    payoffs = [[[[6.0, 0.0], [5.0, 1.0]]], [[[6.0, 5.0], [0.0, 1.0]]]]
+    table = vsg.from_arrays(torch.tensor(payoffs).double())
+    path = vsg.logit_path(table, tau)
+    for log, agent in zip(soft_equilibrium(table, [tau, tau]), table.agents, strict=True):
+        torch.testing.assert_close(log[0].exp(), path.policies[agent], rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.01, 1e-3])
 def test_a_dominant_action_at_low_temperatures(tau):
     """log π is right where π itself is far below what a float can hold."""
     table = vsg.from_arrays(torch.tensor([[[[3.0, 1.0], [2.0, 0.0]]], [[[1.0, 0.0], [1.0, 0.0]]]]))
-    row, col = SoftEquilibrium()(table, [tau, tau])
+    row, col = soft_equilibrium(table, [tau, tau])
     for log in (row, col):  # each gains 1 by its first action, whatever the other does
         expected = -np.log1p(np.exp(-1 / tau))
         assert float(log[0, 0, 0, 0]) == pytest.approx(expected, abs=1e-12)
@@ -185,7 +163,7 @@ def test_a_derivative_through_states_by_the_oracle():
     """One agent alone, so that the equilibrium is the soft response that NumPy finds."""
     dense = random_dense(3, (3,), 3, None)
     reward = dense.table().rewards[0].clone().requires_grad_()
-    (log,) = SoftEquilibrium()(replace(dense.table(), rewards=(reward,)), [0.5])
+    (log,) = soft_equilibrium(replace(dense.table(), rewards=(reward,)), [0.5])
     (grad,) = torch.autograd.grad(log[0, 0, 1, 2], reward)
 
     def at(moved):
@@ -200,4 +178,4 @@ def test_a_derivative_through_states_by_the_oracle():
 def test_rewards_of_too_many_temperatures_are_told(tau):
     table = random_dense(0, (2, 2), 1, 1).table()
     with pytest.raises(vsg.GameError, match="temperatures"):
-        SoftEquilibrium()(table, [tau, tau])
+        soft_equilibrium(table, [tau, tau])

@@ -17,16 +17,14 @@ from tests.trajectory_brute import density
 from vsg_ppl import models
 from vsg_ppl.best_response import respond
 from vsg_ppl.nash import random_policies
+from vsg_ppl.proposals import Proposals, importance_weights, propose
 from vsg_ppl.simulate import Plays, simulate
 from vsg_ppl.trajectory_objective import (
-    Proposals,
-    exact_log_partition,
-    importance_weights,
-    propose,
     trajectory_gradient,
     trajectory_model,
     trajectory_objective,
 )
+from vsg_ppl.trajectory_partition import exact_log_partition
 
 REFERENCES = ("printed", "game")
 

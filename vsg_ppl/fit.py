@@ -200,7 +200,9 @@ def laplace(model: Callable[[], Any], draws: int, *, restarts: int = 2) -> Fit:
     evidence = -least + 0.5 * d * log(2 * pi) - 0.5 * float(values.log().sum())
     message, settled = _about_mode(d, least, steep)
     if flat:
-        message += f"; {flat} directions are left free, and need a prior"
+        message += (
+            f"; {flat} direction{'s are' if flat > 1 else ' is'} left free: a prior would help"
+        )
     return Fit(
         space.constrained(points),
         space.constrained(x),

@@ -26,6 +26,10 @@ POLICY_NUMBERS = 20_000_000
 """Probabilities of policies to keep at most: with large games the policies of fewer draws."""
 
 
+EQUILIBRIA = 100
+"""Draws at which equilibria are computed, for each of which a branch is followed."""
+
+
 def infer_opponent(
     game: Game | Table,
     agent: str | Sequence[str],
@@ -125,7 +129,8 @@ def _gathered(model: PlayModel, fit: Fit, method: str, began: float) -> Opponent
     """The result: policies at the draws, their mean or the mode's."""
     count = len(next(iter(fit.draws.values()))) if fit.draws else 1
     numbers = sum(model.seen.counts[agent].numel() for agent in model.agents)
-    kept = max(1, min(count, POLICY_NUMBERS // numbers))
+    few = EQUILIBRIA if model.others == "equilibrium" else count
+    kept = max(1, min(count, few, POLICY_NUMBERS // numbers))
     places = torch.linspace(0, count - 1, kept).round().long().tolist()
     runs = [_at(model, {name: draws[k] for name, draws in fit.draws.items()}) for k in places]
     mode = _at(model, fit.mode) if fit.mode or not fit.draws else None

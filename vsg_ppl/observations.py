@@ -117,7 +117,7 @@ class Observations:
             GameError: numbers outside the table; nothing is counted then.
         """
         h, n = self.visits.shape
-        if self.table.horizon is not None and times is None:
+        if (self.table.horizon or 1) > 1 and times is None:
             raise GameError(f"{self.table.name} has a horizon, so what was seen needs its times")
         if times is None or self.table.horizon is None:
             times = torch.zeros_like(states)

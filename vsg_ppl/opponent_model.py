@@ -15,7 +15,7 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
 from vsg_ppl.guides.policy import FixedPolicy
 from vsg_ppl.reading import check_policy, log_probabilities
-from vsg_ppl.soft_equilibrium import SoftEquilibrium
+from vsg_ppl.soft_equilibrium import soft_equilibrium
 from vsg_ppl.solution import shown
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
@@ -115,7 +115,7 @@ def opponent_model(
         if residual > tolerance:
             try:
                 with torch.enable_grad():
-                    logs = SoftEquilibrium()(table, taus)
+                    logs = soft_equilibrium(table, taus)
                 found = [log.detach().exp() for log in logs]
                 residual = _residual(table, taus, found)
                 message += f"; Newton's method then reached {residual:.2g}"

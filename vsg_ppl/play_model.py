@@ -1,7 +1,7 @@
 """Observed play as a Pyro model: unknowns, then agents who act softly by them (Prop. 5.9).
 
 The data's way: `draw_unknowns` samples ψ; `TableFamily` makes the game's table of it; reward
-programs and temperatures say what the agents want; `soft_response`, levels or `SoftEquilibrium`
+programs and temperatures say what the agents want; `soft_response`, levels or `soft_equilibrium`
 say how they act; a factor counts how likely that makes the actions that were seen.
 """
 
@@ -22,7 +22,7 @@ from vsg_ppl.game import Game
 from vsg_ppl.guides.reward import NoReward, OwnReward, TabularReward, WelfareReward
 from vsg_ppl.observations import Observations
 from vsg_ppl.reading import read_policies
-from vsg_ppl.soft_equilibrium import SoftEquilibrium
+from vsg_ppl.soft_equilibrium import soft_equilibrium
 from vsg_ppl.soft_response import log_likelihood, soft_response
 from vsg_ppl.table import Table
 from vsg_ppl.unknowns import draw_unknowns
@@ -111,7 +111,6 @@ class PlayModel:
         for agent in self.modelled:
             self.rewards[agent] = self._reward(agent, by_agent.get(agent))
         self.temperatures = self._temperatures(temperature)
-        self._equilibrium = SoftEquilibrium()
 
     @property
     def jointly(self) -> bool:
@@ -150,7 +149,7 @@ class PlayModel:
         """log ρ*_j(a|s) of the agents explained, (1, H|1, S, A)."""
         if self.others == "equilibrium":
             taus = [temperatures[agent] for agent in table.agents]
-            found = self._equilibrium(table, taus)
+            found = soft_equilibrium(table, taus)
             logs = {agent: found[table.number(agent)] for agent in self.agents}
         else:
             policies = list(self.given)

@@ -243,7 +243,10 @@ class Exploration:
         find = Finder(codes, self.codec.size)
         states = States(self.like, self.codec.decode(codes))
         initial = torch.zeros(len(codes), dtype=torch.float64, device=law.device)
-        initial[find(self.codec.encode(list(rows.unbind(1))).expand(len(rows)))] = law
+        first = find(self.codec.encode(list(rows.unbind(1))).expand(len(rows)))
+        if bool((first < 0).any()):
+            raise GameError(f"{title(self.game)} begins in states that were not found before")
+        initial = initial.index_put((first,), law)
         pieces = [
             [
                 Piece(find(made.rows), made.said, find(made.codes), made.probabilities)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -100,19 +101,35 @@ def record(function: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> Tape | 
     """The tape of a function, or ``None`` where it takes numbers out of tensors or changes them.
 
     What does not depend on the input is computed now and kept. A function that branches on its
-    input in ways that leave no trace (through NumPy, say) is recorded as it ran this time, so a
-    tape must be compared with its function before it is used.
+    input in ways that leave no trace is recorded as it ran this time, so a tape must be compared
+    with its function before it is used.
 
     >>> tape = record(lambda x: [2 * x.exp(), torch.ones(2)], torch.zeros(2))
     >>> tape(torch.tensor([0.0, 1.0]), (0,)), tape.depends(1)
     ([tensor([2.0000, 5.4366])], False)
     """
     x = x.detach().clone()
-    with torch.no_grad(), _Recorder(x) as recorder:
+    with torch.no_grad(), _Recorder(x) as recorder, _Numbers(recorder):
         outputs = [recorder.slot(y) for y in function(x)]
     if recorder.escaped:
         return None
     return Tape(recorder.operations, outputs, recorder.count)
+
+
+class _Numbers(TorchFunctionMode):
+    """Notices what the dispatcher does not see: numbers taken out through NumPy or as lists."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        takes = getattr(func, "__name__", "") in ("numpy", "tolist", "__array__")
+        if takes and id(args[0]) in self.recorder.numbers:
+            self.recorder.escaped = True
+        return func(*args, **(kwargs or {}))
 
 
 class _Recorder(TorchDispatchMode):

@@ -1,7 +1,8 @@
 """Unknowns of a game program: what an observer does not know, and the agents do.
 
 A continuous ``pyro.sample`` in a program has no table. Inference reads it as one number that holds
-for the whole of play, with that law as its prior; a ``pyro.param`` as one with a flat prior.
+for the whole of play, with that law as its prior; a ``pyro.param`` as one with a flat prior. A
+vector of them is declared as one event, ``dist.Normal(torch.zeros(3), 1.0).to_event(1)``.
 """
 
 from __future__ import annotations
