@@ -139,13 +139,19 @@ def test_of_several_equilibria_it_is_the_one_of_the_principal_branch(favoured):
         assert found[0][0, 0, 0].argmax() == torch.tensor(pays).argmax()
 
 
-@pytest.mark.parametrize("tau", [2.0, 0.5, 0.1])
+@pytest.mark.parametrize("tau", [2.0, 0.4, 0.1])
 def test_a_branch_that_folds_is_followed_all_the_same(tau):
     payoffs = [[[[6.0, 0.0], [5.0, 1.0]]], [[[6.0, 5.0], [0.0, 1.0]]]]
     table = vsg.from_arrays(torch.tensor(payoffs).double())
     path = vsg.logit_path(table, tau)
     for log, agent in zip(soft_equilibrium(table, [tau, tau]), table.agents, strict=True):
         torch.testing.assert_close(log[0].exp(), path.policies[agent], rtol=0, atol=1e-8)
+
+
+def test_where_equilibria_meet_there_is_no_derivative():
+    payoffs = [[[[6.0, 0.0], [5.0, 1.0]]], [[[6.0, 5.0], [0.0, 1.0]]]]
+    with pytest.raises(vsg.GameError, match="meet at just this temperature"):
+        soft_equilibrium(vsg.from_arrays(torch.tensor(payoffs).double()), [0.5, 0.5])
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.01, 1e-3])

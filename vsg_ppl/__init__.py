@@ -31,10 +31,18 @@ from vsg_ppl.observations import Observations
 from vsg_ppl.observed_files import read_play, write_play
 from vsg_ppl.opponent_model import OpponentModel, opponent_model
 from vsg_ppl.play_model import PlayModel
+from vsg_ppl.proposals import propose
 from vsg_ppl.schedule import Annealing
+from vsg_ppl.simulate import Plays, simulate
 from vsg_ppl.solution import Solution
 from vsg_ppl.table import Table, from_arrays
 from vsg_ppl.tabulate import tabulate
+from vsg_ppl.trajectory_objective import (
+    trajectory_gradient,
+    trajectory_model,
+    trajectory_objective,
+)
+from vsg_ppl.trajectory_partition import exact_log_partition
 from vsg_ppl.unknowns import Flat, given
 from vsg_ppl.unroll import unroll
 
@@ -57,6 +65,7 @@ __all__ = [
     "OpponentInference",
     "OpponentModel",
     "PlayModel",
+    "Plays",
     "Solution",
     "Table",
     "act",
@@ -67,6 +76,7 @@ __all__ = [
     "compare_hypotheses",
     "dependency_graph",
     "draw_graph",
+    "exact_log_partition",
     "facing",
     "figure1",
     "finite_nash_gap",
@@ -81,9 +91,14 @@ __all__ = [
     "nash_decentralised",
     "opponent_model",
     "optimality",
+    "propose",
     "read_play",
     "signal",
+    "simulate",
     "tabulate",
+    "trajectory_gradient",
+    "trajectory_model",
+    "trajectory_objective",
     "unroll",
     "write_play",
 ]

@@ -68,7 +68,12 @@ def soft_equilibrium(table: Table, temperatures: Sequence[float | Tensor]) -> li
     x, slope = _found(_detached(scaled))
     equations = _Equations(scaled)
     # x solves the equations whatever moves, so dx = −(dF/dx)^{-1} dF
-    return equations.logs(x - torch.linalg.solve(slope, equations(x)[:, None])[:, 0])
+    change, failed = torch.linalg.solve_ex(slope, equations(x)[:, None])
+    if failed:
+        raise GameError(
+            f"equilibria of {table.name} meet at just this temperature: no derivative exists there"
+        )
+    return equations.logs(x - change[:, 0])
 
 
 def _found(table: Table) -> tuple[Tensor, Tensor]:

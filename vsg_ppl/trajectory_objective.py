@@ -97,8 +97,8 @@ def trajectory_objective(
     >>> from vsg_ppl.models import StagHunt
     >>> table = vsg.tabulate(StagHunt())
     >>> hare, even = torch.tensor([[0.2, 0.8]] * 2), torch.full((2, 2), 0.5)
-    >>> seen = simulate(table, {"row": hare, "col": hare}, 50, steps=5)
-    >>> drawn = propose(table, {"row": even, "col": even}, 500, steps=5)
+    >>> seen = vsg.simulate(table, {"row": hare, "col": hare}, 50, steps=5)
+    >>> drawn = vsg.propose(table, {"row": even, "col": even}, 500, steps=5)
     >>> reward = torch.zeros(2, 2, 1, dtype=torch.float64, requires_grad=True)
     >>> trajectory_objective(table, "row", seen, reward, drawn, reference="game").backward()
     >>> slope = reward.grad[:, :, 0].sum(0)
@@ -154,8 +154,8 @@ def trajectory_gradient(
     >>> from vsg_ppl.models import PrisonersDilemma
     >>> table = vsg.tabulate(PrisonersDilemma())
     >>> defect, even = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]])
-    >>> seen = simulate(table, {"row": defect, "col": even}, 10)
-    >>> drawn = propose(table, {"row": even, "col": even}, 1000)
+    >>> seen = vsg.simulate(table, {"row": defect, "col": even}, 10)
+    >>> drawn = vsg.propose(table, {"row": even, "col": even}, 1000)
     >>> trajectory_gradient(table, "row", seen, torch.zeros(1, 2, 1), drawn).flatten().round(
     ...     decimals=1
     ... )
@@ -212,8 +212,8 @@ def trajectory_model(
     >>> from vsg_ppl.models import PrisonersDilemma
     >>> table = vsg.tabulate(PrisonersDilemma())
     >>> rare, even = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.5, 0.5]])
-    >>> seen = simulate(table, {"row": rare, "col": even}, 1000)
-    >>> drawn = propose(table, {"row": even, "col": even}, 1000)
+    >>> seen = vsg.simulate(table, {"row": rare, "col": even}, 1000)
+    >>> drawn = vsg.propose(table, {"row": even, "col": even}, 1000)
     >>> def reward(table):
     ...     return pyro.param("reward", torch.zeros(1, 2, 1, dtype=torch.float64))
     >>> model = trajectory_model(table, "row", seen, reward, drawn)
