@@ -1,9 +1,10 @@
 """What others will do: inferred wants beside counted actions; and a million observed steps.
 
-Fifty random stochastic games, 4 to 12 states, 2 to 4 actions of each of two agents, each with a
-reward of its own. The opponent acts softly at a temperature that is known; the observer knows its
-own policy and not the opponent's reward. KL(true ‖ inferred) is the mean over the states that
-were visited, and over those that never were; counting has Laplace's rule.
+Fifty random stochastic games, 4 to 12 states on a ring, 2 to 4 actions of each of two agents, each
+with a reward of its own. The observer plays a random policy, which it knows; the opponent responds
+softly at a known temperature, for a reward that the observer does not know. KL(true ‖ inferred) is
+the mean over the states that were visited, and over those that never were. Counting has Laplace's
+rule.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ def rows(repeat: int) -> list[Row]:
     return [*(row for wants in WANTS for row in _predicted(*wants)), _million()]
 
 
-def world(seed: int, wants: str) -> tuple[vsg.Table, Tensor | None]:
-    """A game in which every joint action leads to two states or fewer, from state 0 on.
+def world(seed: int, wants: str) -> tuple[vsg.Table, Tensor, Tensor | None]:
+    """A game on a ring, from state 0 on: a joint action leads to two of here, left and right.
 
     The opponent's reward is uniform in [0, 1] by "state", "action" (its own) or "joint" action, or
-    linear in three known features of its own action, with normal weights.
+    linear in three known features of its own action, with normal weights. With the table come the
+    observer's policy and the features.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -56,9 +58,10 @@ def world(seed: int, wants: str) -> tuple[vsg.Table, Tensor | None]:
 
     n, mine, yours = whole(4, 12), whole(2, 4), whole(2, 4)
     moves = torch.zeros(n, mine, yours, n, dtype=torch.float64)
-    for row in moves.reshape(-1, n):
-        share = uniform(1)[0]
-        row[torch.randperm(n, generator=generator)[:2]] = torch.stack([share, 1 - share])
+    for place in range(n):
+        for row in moves[place].reshape(-1, n):
+            share, near = uniform(1)[0], torch.tensor([place - 1, place, place + 1]) % n
+            row[near[torch.randperm(3, generator=generator)[:2]]] = torch.stack([share, 1 - share])
     features = None
     if wants == "features":
         features = 2 * uniform(n, yours, 3) - 1
@@ -70,13 +73,14 @@ def world(seed: int, wants: str) -> tuple[vsg.Table, Tensor | None]:
     rewards = torch.stack([uniform(n, mine, yours), reward.expand(n, mine, yours)])
     first = torch.eye(n, dtype=torch.float64)[0]
     table = vsg.from_arrays(rewards, moves, discount=0.9, initial=first, agents=("me", "you"))
-    return table, features
+    policy = -uniform(n, mine).log()
+    return table, policy / policy.sum(-1, keepdim=True), features
 
 
 def divergences(seed: int, wants: str, temperature: float, scale: float, n: int) -> Tensor:
     """KL(true ‖ ·) of counting and of inference, over states visited and never visited, (2, 2)."""
-    table, features = world(seed, wants)
-    truth = vsg.opponent_model(table, temperature=temperature, tolerance=1e-8).policies
+    table, mine, features = world(seed, wants)
+    truth = vsg.opponent_model(table, "me", policy=mine, temperature=temperature).policies
     seen = vsg.Observations.of(table, simulate(table, truth, n, steps=STEPS, seed=seed))
     hidden = replace(table, rewards=(table.rewards[0], torch.zeros_like(table.rewards[1])))
     reward = (
@@ -90,7 +94,7 @@ def divergences(seed: int, wants: str, temperature: float, scale: float, n: int)
         seen,
         reward=reward,
         temperature=temperature,
-        others={"me": truth["me"]},
+        others={"me": mine},
         method="map",
         restarts=0,
     )
