@@ -8,6 +8,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoDelta
 from scipy import stats
 
 import vsg_ppl as vsg
@@ -148,6 +149,7 @@ def test_errors():
         (None, {"method": "nuts"}, "gives no evidence"),
         ({"one": {"method": "nuts"}}, {}, "gives no evidence"),
         ({"one": {"reward": "wealth"}}, {}, "no reward model is named"),
+        ({"one": {"method": "svi", "guide": AutoDelta, "steps": 2}}, {}, "no evidence.*'one'"),
     ):
         with pytest.raises(GameError, match=match):
             vsg.compare_hypotheses(PrisonersDilemma(), "col", play, hypotheses, **common)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pygambit
@@ -12,6 +13,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoNormal
+from pyro.nn import PyroModule, PyroParam
 from scipy import stats
 from torch.distributions.constraints import positive
 
@@ -31,7 +34,7 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.family import TableFamily
 from vsg_ppl.fit import Unconstrained, find_mode
 from vsg_ppl.guides.reward import LinearReward
-from vsg_ppl.models import PrisonersDilemma, StagHunt
+from vsg_ppl.models import BeachBar, GridGame, PrisonersDilemma, StagHunt
 from vsg_ppl.simulate import simulate
 from vsg_ppl.soft_equilibrium import soft_equilibrium
 from vsg_ppl.soft_response import soft_response
@@ -578,6 +581,16 @@ def test_nothing_to_infer():
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"temperature": {"row": 1.0}}, "no temperature is given for 'col'"),
         ({"temperature": {"cy": 1.0, "col": 1.0}}, "no agent 'cy'"),
+        ({"temperature": "prior"}, "temperature is 'prior'.*a number, or its prior"),
+        ({"temperature": torch.ones(2)}, "temperature is tensor"),
+        ({"temperature": dist.Poisson(1.0)}, "a law of whole numbers"),
+        ({"temperature": dist.LogNormal(torch.zeros(2), 1.0)}, "a law of several numbers"),
+        ({"lapse": dist.Bernoulli(0.1)}, "prior of the lapse is a law of whole numbers"),
+        ({"lapse": dist.Normal(0.1, 1.0)}, "prior of the lapse allows what is not between 0 and 1"),
+        ({"temperature": dist.Normal(1.0, 1.0)}, "prior of the temperature allows"),
+        ({"reward": lambda table: None}, "gives None, not a tensor"),
+        ({"reward": {"cy": "program", "col": "program"}}, "no agent 'cy'"),
+        ({"reward": lambda table: pyro.module("net", torch.nn.Linear(1, 1))}, "own weights"),
         ({"lapse": 1.0}, "lapse is 1"),
         ({"lapse": -0.1}, "lapse is -0.1"),
         ({"others": "friends"}, "act by 'friends'"),
@@ -603,10 +616,109 @@ def test_errors(arguments, match):
         vsg.infer_opponent(game, agent, play, **given)
 
 
+def test_a_mean_field_game_is_told():
+    with pytest.raises(GameError, match="BeachBar is a mean-field game.*facing"):
+        vsg.infer_opponent(BeachBar(), "bather", [])
+
+
 def test_an_action_that_is_not_available_is_told():
     table = random_dense(0, (3, 2), 2, None, zeros=True).table()
     with pytest.raises(GameError, match="play 0 in state 0, where.*not available"):
         vsg.infer_opponent(table, table.agents[0], [[(0, {table.agents[0]: 0})]])
+
+
+def test_parameters_of_a_reward_are_unknowns():
+    """As those of the game's program are: the answer is that of a flat prior, by any method."""
+    plays = vsg.nash(StagHunt(), temperature=1.0).simulate(50, steps=5)
+    gain = torch.tensor([[[0.0, 1.0]]]).double()
+    start = torch.tensor(0.3).double()
+
+    class Module(PyroModule):
+        def __init__(self):
+            super().__init__()
+            self.pay = PyroParam(start.clone(), constraint=positive)
+
+        def forward(self, table):
+            return self.pay * gain
+
+    def infer(reward, method="laplace"):
+        return vsg.infer_opponent(
+            StagHunt(),
+            "col",
+            plays,
+            reward=reward,
+            method=method,
+            samples=100,
+            steps=300,
+            learning_rate=0.1,
+        )
+
+    flat = infer(lambda table: pyro.sample("pay", vsg.Flat(0.3, positive)) * gain)
+    with pyro.get_param_store().scope():
+        for reward in (
+            lambda table: pyro.param("pay", start, constraint=positive) * gain,
+            lambda table: pyro.param("pay", lambda: start, constraint=positive) * gain,
+            Module(),
+        ):
+            found = infer(reward)
+            assert found.log_evidence == pytest.approx(flat.log_evidence)
+            torch.testing.assert_close(found.policy, flat.policy)
+        climbed = infer(reward, "svi")
+        assert set(climbed.posterior) == {"pay"}
+        torch.testing.assert_close(climbed.policy, flat.policy, atol=0.05, rtol=0)
+
+
+def test_a_program_in_single_precision_converges():
+    class Rat:
+        agents, horizon = ("rat",), 1
+
+        def initial(self):
+            return torch.tensor(0)
+
+        def step(self, state):
+            taste = pyro.sample("taste", dist.Normal(0.0, 1.0))
+            arm = vsg.act("rat", dist.Categorical(torch.ones(3)))
+            vsg.optimality("rat", taste * torch.tensor([0.0, 0.3, 1.0])[arm])
+            return state
+
+    seen = vsg.Observations(TableFamily(Rat()).table)
+    seen.counts["rat"][0, 0] += torch.tensor([21_000.0, 29_000.0, 50_000.0])
+    found = vsg.infer_opponent(Rat(), "rat", seen, temperature=1.0, samples=20)
+    assert found.solved, found.message
+    assert abs(found.diagnostics["gradient"]) > 1e-4  # or this tests nothing
+
+
+def test_too_many_unknowns_for_laplace_are_told_before_the_search():
+    def never(table):
+        nonlocal runs
+        runs += 1
+        many = pyro.sample("r", dist.Normal(torch.zeros(4000), 1.0).to_event(1))
+        return many[:2].reshape(1, 1, 2)
+
+    runs, plays = 0, [[(0, {"col": 1})]]
+    with pytest.raises(GameError, match="4,000 unknowns.*method='map'"):
+        vsg.infer_opponent(PrisonersDilemma(), "col", plays, reward=never, temperature=1.0)
+    assert runs < 50
+
+
+def test_guides_of_any_kind():
+    """Classes with and without a start, classes partly applied; a single point has no evidence."""
+
+    class Plain(AutoNormal):
+        def __init__(self, model):
+            super().__init__(model)
+
+    plays = [[(0, {"col": 1})]] * 20
+
+    def infer(guide):
+        return vsg.infer_opponent(
+            PrisonersDilemma(), "col", plays, method="svi", guide=guide, samples=5, steps=30
+        )
+
+    for guide in (Plain, partial(AutoNormal, init_scale=0.01), AutoLowRankMultivariateNormal):
+        assert np.isfinite(infer(guide).log_evidence)
+    point = infer(AutoDelta)
+    assert np.isnan(point.log_evidence) and "log joint density" in point.message
 
 
 def test_gradients_of_the_model_by_differences():
@@ -693,3 +805,31 @@ def test_an_agent_that_always_does_the_same(others):
     assert np.log(found.temperatures["agent1"]) == pytest.approx(grid[joint.argmax()], abs=1e-3)
     if others != "equilibrium":
         assert float(infer(vsg.Flat(1.0, positive)).policy[0, 0, 0]) > 0.999
+
+
+def test_a_reward_program_may_be_shared_by_agents():
+    """One unknown for both, as for one agent whose play is the play of both."""
+    plays = vsg.nash(StagHunt(), temperature=1.0).simulate(30, steps=5)
+
+    def reward(table):
+        return pyro.sample("w", dist.Normal(0.0, 1.0)) * table.rewards[0][0]
+
+    model = vsg.PlayModel(StagHunt(), ("row", "col"), plays, reward=reward, temperature=1.0)
+    trace = poutine.trace(model).get_trace()
+    assert [name for name in trace.nodes if not name.startswith("_")] == ["w", "play"]
+    found = vsg.infer_opponent(
+        StagHunt(), ("row", "col"), plays, reward=reward, temperature=1.0, samples=20
+    )
+    assert set(found.posterior) == {"w"}
+
+
+def test_svi_that_is_still_climbing_says_so():
+    plays = vsg.nash(GridGame(size=2), temperature=0.5).simulate(30, steps=10)
+    short, long = (
+        vsg.infer_opponent(
+            GridGame(size=2), "a", plays, method="svi", samples=5, steps=steps, temperature=0.5
+        )
+        for steps in (100, 1500)
+    )
+    assert short.status == "not converged" and "still rising" in short.message
+    assert long.log_evidence > short.log_evidence + 1

@@ -95,5 +95,11 @@ def compare_hypotheses(
         for name, arguments in hypotheses.items()
     }
     evidence = {name: one.log_evidence for name, one in found.items()}
+    for name, value in evidence.items():
+        if value != value:
+            raise GameError(
+                f"inference gives no evidence of the hypothesis '{name}'",
+                hint="method='laplace', or a guide that is no single point.",
+            )
     logs = torch.tensor(list(evidence.values()), dtype=torch.float64)
     return Comparison(found, evidence, dict(zip(found, logs.softmax(0).tolist(), strict=True)))

@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from vsg_ppl.errors import GameError
-from vsg_ppl.game import Game, title
+from vsg_ppl.game import Game, is_mean_field, title
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import Exploration, allowance, tabulate
 from vsg_ppl.tape import Tape, record
@@ -61,6 +61,11 @@ class TableFamily:
             assert isinstance(game, Table)
             self.table = game
             return
+        if is_mean_field(self.game):
+            raise GameError(
+                f"{title(self.game)} is a mean-field game, and this is for those among agents",
+                hint="vsg.facing(game, crowd), the game of one agent amid a crowd that is known.",
+            )
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             draws = [_plain(draw_unknowns(self.game)) for _ in range(3)]
@@ -110,8 +115,10 @@ class TableFamily:
             same = False
         if not same:
             raise GameError(
-                f"the states of {title(self.game)} change with its unknowns",
-                hint="unknowns may move rewards and probabilities, not what can follow what.",
+                f"the states of {title(self.game)} change with its unknowns, "
+                + ", ".join(self.names),
+                hint="unknowns may move rewards and probabilities, not what can follow what; "
+                "what is no unknown but a move of chance needs a law of finitely many values.",
             )
         return [*table.log_priors, *table.rewards, table.probabilities, table.initial]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import log, pi
 from typing import Any
 
@@ -37,6 +39,9 @@ FEW = 20
 
 GENTLE = 1e-8
 """A gradient, relative to the potential, at which a mode counts as found."""
+
+CLOSE = 1e-3
+"""Of a standard deviation: how far off a mode may be; in single precision one gets no nearer."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,11 @@ class Unconstrained:
 
 
 def find_mode(
-    model: Callable[[], Any], *, restarts: int = 2, max_steps: int = 500
+    model: Callable[[], Any],
+    *,
+    restarts: int = 2,
+    max_steps: int = 500,
+    largest: int | None = None,
 ) -> tuple[Unconstrained, Tensor, float, float]:
     """The most probable unknowns, by L-BFGS from the prior's median and from draws of the prior.
 
@@ -126,6 +135,12 @@ def find_mode(
         gradient.
     """
     space = Unconstrained(model)
+    if largest is not None and space.size > largest:
+        raise GameError(
+            f"Laplace's approximation of {space.size:,} unknowns needs a matrix of all of them by "
+            f"all of them; up to {largest:,} are taken",
+            hint="method='map' for the mode alone, or 'svi'.",
+        )
     if not space.size:
         with torch.no_grad():
             trace = poutine.trace(model).get_trace()
@@ -180,25 +195,21 @@ def most_probable(model: Callable[[], Any], *, restarts: int = 2) -> Fit:
 
 def laplace(model: Callable[[], Any], draws: int, *, restarts: int = 2) -> Fit:
     """A normal posterior at the mode, in unconstrained coordinates (Laplace's approximation)."""
-    space, x, least, steep = find_mode(model, restarts=restarts)
+    space, x, least, steep = find_mode(model, restarts=restarts, largest=LARGEST)
     d = space.size
     if not d:
         return Fit({}, {}, -least, "solved", "there was nothing to infer")
-    if d > LARGEST:
-        raise GameError(
-            f"Laplace's approximation of {d:,} unknowns needs a matrix of all of them by all of "
-            f"them; up to {LARGEST:,} are taken",
-            hint="method='map' for the mode alone, or 'svi'.",
-        )
     hessian = _hessian(space, x)
     values, vectors = torch.linalg.eigh(hessian)
     floor = 1e-8 * max(1.0, float(values.max()))
     flat = int((values < floor).sum())
     values = values.clamp_min(floor)
+    away = float(((space(x)[1] @ vectors) / values.sqrt()).norm())
     noise = torch.randn(draws, d, dtype=torch.float64)
     points = x + (noise / values.sqrt()) @ vectors.mT
     evidence = -least + 0.5 * d * log(2 * pi) - 0.5 * float(values.log().sum())
-    message, settled = _about_mode(d, least, steep)
+    evidence = float("nan") if flat else evidence  # an integral that does not end
+    message, settled = _about_mode(d, least, steep, close=not flat and away < CLOSE)
     if flat:
         message += (
             f"; {flat} direction{'s are' if flat > 1 else ' is'} left free: a prior would help"
@@ -230,7 +241,7 @@ def svi(
         if not space.size:
             return laplace(model, draws)
         made = guide or (AutoMultivariateNormal if space.size <= FULL_RANK else AutoNormal)
-        fitted = made(model, init_loc_fn=init_to_median) if isinstance(made, type) else made
+        fitted = _guide(made, model)
         fall = 0.05 ** (1 / max(1, steps))
         optim = ClippedAdam({"lr": learning_rate, "lrd": fall})
         engine = SVI(model, fitted, optim, Trace_ELBO())
@@ -242,23 +253,30 @@ def svi(
         except KeyboardInterrupt:
             status = "interrupted"
         with torch.no_grad():
-            elbo = -float(np.mean([engine.evaluate_loss() for _ in range(100)]))
+            elbo = level = -float(np.mean([engine.evaluate_loss() for _ in range(100)]))
             found = [poutine.trace(fitted).get_trace() for _ in range(draws)]
+    if not any(_random(found[0].nodes[name]["fn"]) for name in found[0].stochastic_nodes):
+        elbo = float("nan")  # all mass in one point: the loss bounds nothing
     posterior = {
         name: torch.stack([trace.nodes[name]["value"] for trace in found]).detach()
         for name in space.names
     }
-    tail = losses[-max(2, steps // 10) :]
-    half = max(1, len(tail) // 2)
-    drift = float(np.mean(tail[:half]) - np.mean(tail[half:])) if len(tail) > 1 else 0.0
-    noise = float(np.std(tail)) if tail else 0.0
-    rising = len(losses) < FEW or drift > noise + 1e-3 * (1 + abs(elbo))
-    if status == "solved" and (rising or not np.isfinite(elbo)):
+    rising = len(losses) < FEW or _rising(losses)
+    if status == "solved" and (rising or not np.isfinite(level)):
         status = "not converged"
-    message = f"ELBO {elbo:.6g} after {len(losses)} steps of SVI" + (
+    what = "ELBO" if elbo == level else "the log joint density of one point is"
+    message = f"{what} {level:.6g} after {len(losses)} steps of SVI" + (
         "; it was still rising: raise `steps`" if status == "not converged" else ""
     )
     return Fit(posterior, {}, elbo, status, message, {"losses": losses})
+
+
+def _rising(losses: list[float]) -> bool:
+    """Whether the last quarter's loss is below that before it, by more than noise and a nat."""
+    quarter = len(losses) // 4
+    before, last = np.array(losses[-2 * quarter : -quarter]), np.array(losses[-quarter:])
+    error = np.sqrt((before.var() + last.var()) / quarter)
+    return bool(before.mean() - last.mean() > max(1.0, 1.5 * error))
 
 
 def nuts(model: Callable[[], Any], draws: int, *, warmup: int = 300, progress: bool = False) -> Fit:
@@ -295,12 +313,31 @@ def nuts(model: Callable[[], Any], draws: int, *, warmup: int = 300, progress: b
     )
 
 
-def _about_mode(count: int, least: float, steep: float) -> tuple[str, bool]:
+def _guide(made: Any, model: Callable[[], Any]) -> Any:
+    """The guide of a class, or of one partly applied; or the program itself."""
+    if not isinstance(made, type | partial):
+        return made
+    takes = inspect.signature(made).parameters
+    wide = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    start = {"init_loc_fn": init_to_median} if wide or "init_loc_fn" in takes else {}
+    if isinstance(made, partial):
+        start = {name: value for name, value in start.items() if name not in made.keywords}
+    return made(model, **start)
+
+
+def _random(law: Any) -> bool:
+    """Whether a law is more than one point."""
+    while hasattr(law, "base_dist"):
+        law = law.base_dist
+    return type(law).__name__ != "Delta"
+
+
+def _about_mode(count: int, least: float, steep: float, *, close: bool = False) -> tuple[str, bool]:
     """What to say of a mode, and whether it is one."""
-    settled = steep <= GENTLE * (1 + abs(least)) or steep < 1e-4
+    settled = close or steep <= GENTLE * (1 + abs(least)) or steep < 1e-4
     message = f"the mode of {count} unknown{'s' if count > 1 else ''}"
     if not settled:
-        message += f" was not reached: the gradient there is {steep:.2g}"
+        message += f" was not reached: the gradient there is {steep:.2g}; try method='svi'"
     return message, settled
 
 

@@ -159,9 +159,9 @@ class OpponentInference:
         chosen = counts.gather(-1, policy[0].argmax(-1, keepdim=True).expand(*counts.shape[:-1], 1))
         return {
             "actions": n,
-            "log_loss": loss,
-            "prior_log_loss": base,
-            "best_log_loss": best,
+            "log_loss": loss + 0.0,  # no -0
+            "prior_log_loss": base + 0.0,
+            "best_log_loss": best + 0.0,
             "explained": (base - loss) / (base - best) if base > best else 1.0,
             "accuracy": float(chosen.sum()) / n,
         }

@@ -208,7 +208,7 @@ def action_number(table: Table, agent: str, action: Any) -> int:
             return names.index(action)
         number = int(action) if action.strip().isdigit() else len(names)
     else:
-        number = int(action)
+        number = int(action) if float(action).is_integer() else len(names)
     if not 0 <= number < len(names):
         raise GameError(
             f"'{agent}' has no action {action!r}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any, Literal, TypeAlias
 
 import pyro
@@ -25,7 +26,7 @@ from vsg_ppl.reading import read_policies
 from vsg_ppl.soft_equilibrium import soft_equilibrium
 from vsg_ppl.soft_response import log_likelihood, soft_response
 from vsg_ppl.table import Table
-from vsg_ppl.unknowns import draw_unknowns
+from vsg_ppl.unknowns import FreeParameters, Once, draw_unknowns
 
 RewardProgram: TypeAlias = Callable[[Table], Tensor]
 RewardLike: TypeAlias = str | Tensor | RewardProgram | None
@@ -47,7 +48,9 @@ class PlayModel:
 
     Any of Pyro's inference works on it; `infer_opponent` does the usual. Sites: the unknowns of the
     game's program, those of the reward programs, ``temperature`` and ``lapse`` where they have
-    priors, and the factor ``play``. A run returns log ρ*_ψ of each agent modelled, (H|1, S, A).
+    priors, and the factor ``play``. A run returns log ρ*_ψ of each agent modelled, (H|1, S, A), for
+    one ψ (no vectorised particles). Unknowns are continuous: for finitely many explanations see
+    `compare_hypotheses`, and a continuous law that is meant as chance becomes an unknown.
 
     Args:
         game: a game program, with or without unknowns, or its table.
@@ -62,9 +65,11 @@ class PlayModel:
             program's, at a draw of its unknowns), and 1 if it has not. Give one prior to programs
             whose evidence is to be compared.
         others: how those who are not modelled act, in the agents' eyes: "observed", as was seen,
-            smoothed; "equilibrium", all agents respond softly to each other (the logit
-            equilibrium, for one to all of whom the reward applies); policies by name; or a number
-            k: the agent thinks k + 1 steps, and takes the others to think k, 0 being their priors.
+            smoothed, as if the agents knew just that: where they are nearly indifferent, the noise
+            in a few observations passes for reasons; "equilibrium", all agents respond softly to
+            each other (the logit equilibrium, for one to all of whom the reward applies); policies
+            by name; or a number k: the agent thinks k + 1 steps, and takes the others to think k, 0
+            being their priors. For equilibria and steps, all agents need temperatures.
         lapse: probability that an action is drawn from the prior u instead, in [0, 1), or its
             prior.
 
@@ -107,6 +112,8 @@ class PlayModel:
         self.levels, self.given = self._read(others)
         self.modelled = table.agents if self.jointly else self.agents
         by_agent = reward if isinstance(reward, Mapping) else dict.fromkeys(self.modelled, reward)
+        for agent in by_agent:
+            table.number(agent)
         self.rewards: dict[str, Any] = {}
         for agent in self.modelled:
             self.rewards[agent] = self._reward(agent, by_agent.get(agent))
@@ -119,7 +126,8 @@ class PlayModel:
 
     def __call__(self) -> dict[str, Tensor]:
         """Sample the unknowns; weigh them by the actions that were seen."""
-        table, temperatures = self.wants()
+        with Once():
+            table, temperatures = self.wants()
         logs = {agent: log[0] for agent, log in self.behaviour(table, temperatures).items()}
         seen = [log_likelihood(self.seen.counts[agent], logs[agent]) for agent in self.agents]
         pyro.factor("play", torch.stack(seen).sum())
@@ -130,7 +138,9 @@ class PlayModel:
         table = self.family(draw_unknowns(self.game) if self.family.names else {})  # type: ignore[arg-type]
         rewards = list(table.rewards)
         for agent, program in self.rewards.items():
-            rewards[table.number(agent)] = _shaped(table, agent, program(table))
+            with FreeParameters():
+                reward = program(table)
+            rewards[table.number(agent)] = _shaped(table, agent, reward)
         drawn: dict[Any, Any] = {}
         for agent, prior in self.temperatures.items():
             if isinstance(prior, tuple):  # one site for all, or one for each
@@ -268,7 +278,13 @@ def _shaped(table: Table, agent: str, reward: Any) -> Tensor:
     """A reward as the table holds it, (1, H|1, S, A_1|1, ..., A_N|1)."""
     n, sizes = len(table.states), table.sizes
     wanted = (n, *sizes)
-    reward = torch.as_tensor(reward, dtype=torch.float64, device=table.device)
+    try:
+        reward = torch.as_tensor(reward, dtype=torch.float64, device=table.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise GameError(
+            f"the reward model of '{agent}' gives {reward!r}, not a tensor",
+            hint="return the rewards, (S, A_1|1, ..., A_N|1).",
+        ) from None
     shape = tuple(reward.shape)
     if len(shape) == len(wanted):
         reward = reward[None]
@@ -286,8 +302,26 @@ def _shaped(table: Table, agent: str, reward: Any) -> Tensor:
 
 def _prior_of(what: str, given: Any, low: float, high: float) -> Any:
     if _is_law(given):
+        if given.batch_shape.numel() * given.event_shape.numel() != 1 or given.support.is_discrete:
+            raise GameError(
+                f"the prior of the {what} is a law of "
+                + ("whole numbers" if given.support.is_discrete else "several numbers"),
+                hint=f"a continuous law of one number between {low:g} and {high:g}.",
+            )
+        outside = [x for x in (low - 0.5, high + 0.5) if isfinite(x)]
+        if any(bool(given.support.check(torch.tensor(x)).any()) for x in outside):
+            raise GameError(
+                f"the prior of the {what} allows what is not between {low:g} and {high:g}",
+                hint="LogNormal for a temperature, Beta for a lapse.",
+            )
         return given
-    number = float(given)
+    try:
+        number = float(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise GameError(
+            f"the {what} is {given!r}",
+            hint=f"a number, or its prior, between {low:g} and {high:g}.",
+        ) from None
     if not (low < number < high or (what == "lapse" and number == 0.0)):
         raise GameError(f"the {what} is {number:g}; it lies between {low:g} and {high:g}")
     return number

@@ -191,6 +191,55 @@ class _OnlyUnknowns(Messenger):
         msg["value"], msg["done"], msg["stop"] = self.values[name], True, True
 
 
+class Once(Messenger):
+    """A site that is sampled again keeps its value: reward programs may share their unknowns.
+
+    >>> with Once():
+    ...     bool(pyro.sample("w", dist.Normal(0.0, 1.0)) == pyro.sample("w", dist.Normal(0.0, 1.0)))
+    True
+    """
+
+    def __enter__(self) -> Any:
+        self.values: dict[str, Tensor] = {}
+        return super().__enter__()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values:
+            msg["value"], msg["done"], msg["stop"] = self.values[msg["name"]], True, True
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self.values[msg["name"]] = msg["value"]
+
+
+class FreeParameters(Messenger):
+    """Makes ``pyro.param`` sites unknowns, with flat priors, for whatever inference stands around.
+
+    >>> with pyro.poutine.trace() as found, FreeParameters():
+    ...     _ = pyro.param("pay", torch.tensor(2.0), constraint=dist.constraints.positive)
+    >>> found.trace.nodes["pay"]["type"], found.trace.nodes["pay"]["fn"].support
+    ('sample', GreaterThan(lower_bound=0.0))
+    """
+
+    def _pyro_param(self, msg: Any) -> None:
+        name, store = msg["name"], pyro.get_param_store()
+        start = msg["args"][1] if len(msg["args"]) > 1 else msg["kwargs"].get("init_tensor")
+        support = msg["kwargs"].get("constraint", dist.constraints.real)
+        if isinstance(start, torch.nn.Parameter):  # its module would go on with its own value
+            raise GameError(
+                "a network's own weights cannot be inferred",
+                hint="give them priors: pyro.nn.PyroSample, or to_pyro_module_ of pyro.nn.module.",
+                site=name,
+            )
+        start = start() if callable(start) else start
+        if start is None:
+            if name not in store:
+                raise GameError("this parameter has no value to start from", site=name)
+            start, support = store[name], store._constraints[name]
+        law = Flat(torch.as_tensor(start), support)
+        law = law.to_event(len(law.batch_shape))  # type: ignore[no-untyped-call]
+        msg["value"], msg["done"], msg["stop"] = pyro.sample(name, law), True, True
+
+
 def _continuous(msg: Any) -> bool:
     fn = msg["fn"]
     plain = not msg["is_observed"] and not site_is_subsample(msg)
