@@ -45,6 +45,7 @@ from vsg_ppl.trajectory_objective import (
 from vsg_ppl.trajectory_partition import exact_log_partition
 from vsg_ppl.unknowns import Flat, given
 from vsg_ppl.unroll import unroll
+from vsg_ppl.zero_sum import zero_sum
 
 __all__ = [
     "AgentGuide",
@@ -101,4 +102,5 @@ __all__ = [
     "trajectory_objective",
     "unroll",
     "write_play",
+    "zero_sum",
 ]
