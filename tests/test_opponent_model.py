@@ -113,6 +113,12 @@ def test_a_horizon_gives_a_row_for_each_time():
         torch.testing.assert_close(model.policies[agent], reply.policy, atol=1e-9, rtol=0)
 
 
+def test_it_is_shown_in_a_line():
+    model = vsg.opponent_model(Chicken(), temperature=1.0)
+    assert repr(model).startswith("OpponentModel(Chicken: solved; residual ")
+    assert len(repr(model)) < 120
+
+
 def test_its_guides_act():
     model = vsg.opponent_model(BattleOfTheSexes(), temperature=1.0)
     guide = vsg.agent_guide(

@@ -51,6 +51,9 @@ class OpponentModel:
     message: str
     history: list[dict[str, Any]]
 
+    def __repr__(self) -> str:
+        return f"OpponentModel({self.table.name}: {self.status}; {self.message})"
+
     @property
     def solved(self) -> bool:
         """Whether Eq. 5 holds for every opponent to the tolerance asked."""
