@@ -16,6 +16,7 @@ from vsg_ppl.decentralised import nash_decentralised
 from vsg_ppl.draw import draw_graph
 from vsg_ppl.elbo import MarkovELBO
 from vsg_ppl.errors import GameError
+from vsg_ppl.exact_nash import exact_nash
 from vsg_ppl.facing import facing
 from vsg_ppl.finite_population import FiniteGap, finite_nash_gap
 from vsg_ppl.game import Game, act, optimality, signal
@@ -78,6 +79,7 @@ __all__ = [
     "dependency_graph",
     "draw_graph",
     "exact_log_partition",
+    "exact_nash",
     "facing",
     "figure1",
     "finite_nash_gap",
