@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pyro
 import torch
@@ -15,11 +14,8 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game, is_mean_field, title
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import Exploration, allowance, tabulate
-from vsg_ppl.tape import Tape, record
+from vsg_ppl.tape import Tape, record, same
 from vsg_ppl.unknowns import Given, draw_unknowns
-
-AGREES = 1e-12
-"""How far a tape may be from the program that it was recorded from, relative."""
 
 ANY_DISCOUNT = 0.5
 """Stands in while tensors are computed that no discount enters."""
@@ -163,7 +159,7 @@ class TableFamily:
                 return None
             every = tuple(range(len(tape.outputs)))
             right = all(
-                _same(a, b) for x in others for a, b in zip(tape(x, every), parts(x), strict=True)
+                same(a, b) for x in others for a, b in zip(tape(x, every), parts(x), strict=True)
             )
         return tape if right else None
 
@@ -179,10 +175,3 @@ class TableFamily:
 
 def _plain(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().double() for name, value in values.items()}
-
-
-def _same(one: Any, other: Any) -> bool:
-    size = 1 + other.abs().nan_to_num(0.0, 0.0, 0.0).max() if other.numel() else 1
-    return one.shape == other.shape and bool(
-        torch.isclose(one, other, rtol=0.0, atol=AGREES * float(size)).all()
-    )

@@ -28,7 +28,7 @@ from vsg_ppl.layout import Layout
 from vsg_ppl.states import States
 from vsg_ppl.table import Actions, Table
 from vsg_ppl.tabulate import CHUNK, DEPTH, Exploration, allowance, codec_of, possible
-from vsg_ppl.tape import Tape, record
+from vsg_ppl.tape import Tape, record, same
 
 Said: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 """Rewards, log priors, numbers of next states (−1: unknown), their probabilities; all by time."""
@@ -39,9 +39,6 @@ BIG = 1 << 18
 CLOSE = 40
 """Times that the states are completed by those that follow them, before they are taken to grow on
 and on until the horizon ends."""
-
-AGREES = 1e-12
-"""How far a tape may be from the program that it was recorded from, relative."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +222,7 @@ class MeanFieldTable:
             tape = self._tape(piece)
             if tape is None or tape.depends(output):
                 runs = [self._run(self._random(seed, len(piece)), piece) for seed in (0, 1)]
-                if not _same(runs[0][output], runs[1][output]):
+                if not same(runs[0][output], runs[1][output]):
                     raise GameError(
                         f"the prior of '{self.agent}' reads the crowd",
                         hint="let the reward read it; the prior is what is available.",
@@ -250,7 +247,7 @@ class MeanFieldTable:
             return
         if self.timed:
             slow = self._by_time(probe, which)
-            self._batched = all(_same(x, y) for x, y in zip(slow, fast, strict=True))
+            self._batched = all(same(x, y) for x, y in zip(slow, fast, strict=True))
 
     def _big(self, times: int) -> bool:
         return times * len(self.states) * self.actions.size > BIG
@@ -294,7 +291,7 @@ class MeanFieldTable:
                 except NotImplementedError:  # an operation that cannot be watched
                     tape = None
                 if tape is not None and all(
-                    _same(x, y)
+                    same(x, y)
                     for joint in others
                     for x, y in zip(
                         tape(joint, (0, 1, 2, 3)),
@@ -525,7 +522,7 @@ class _Exploration(Exploration):
                 if piece is pieces[0]:
                     kernels.append((made.codes, made.probabilities, self.codec))
         alike = all(
-            codec is kernels[0][2] and _same(codes, kernels[0][0]) and _same(law, kernels[0][1])
+            codec is kernels[0][2] and same(codes, kernels[0][0]) and same(law, kernels[0][1])
             for codes, law, codec in kernels
         )
         if alike and (len(layer) > 1 or t > 20):
@@ -621,14 +618,3 @@ def _known(numbers: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
 def _once(x: Tensor) -> Tensor:
     """One time instead of all, if they are alike."""
     return x[:1].clone() if len(x) > 1 and bool((x == x[:1]).all()) else x
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    if one.ndim != other.ndim or any(
-        a != b and 1 not in (a, b) for a, b in zip(one.shape, other.shape, strict=True)
-    ):
-        return False
-    if not one.is_floating_point():
-        return bool((one == other).all())
-    one, other = torch.broadcast_tensors(one, other)
-    return torch.allclose(one, other, rtol=AGREES, atol=AGREES, equal_nan=True)

@@ -16,6 +16,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+AGREES = 1e-12
+"""How far a tape may be from the program that it was recorded from, relative."""
+
 
 @dataclass(frozen=True)
 class _Slot:
@@ -114,6 +117,18 @@ def record(function: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> Tape | 
     if recorder.escaped:
         return None
     return Tape(recorder.operations, outputs, recorder.count)
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two outputs agree, as a tape must with its program; one may be spread wider."""
+    if one.ndim != other.ndim or any(
+        a != b and 1 not in (a, b) for a, b in zip(one.shape, other.shape, strict=True)
+    ):
+        return False
+    if not one.is_floating_point():
+        return bool((one == other).all())
+    one, other = torch.broadcast_tensors(one, other)
+    return torch.allclose(one, other, rtol=AGREES, atol=AGREES, equal_nan=True)
 
 
 class _Numbers(TorchFunctionMode):
