@@ -12,7 +12,7 @@ import torch
 
 import vsg_ppl as vsg
 from tests.test_logit_path import OneDoorShut
-from vsg_ppl.exact_nash import exact_nash
+from vsg_ppl.exact_nash import _Path, exact_nash
 from vsg_ppl.logit_system import LogitSystem
 from vsg_ppl.models import RandomGame
 from vsg_ppl.solution import Solution
@@ -343,7 +343,7 @@ def test_an_interrupt_returns_what_there_is(monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vsg_ppl.exact_nash._Path._correct", interrupt)
+    monkeypatch.setattr(_Path, "_correct", interrupt)
     solution = exact_nash(RandomGame(3, 2, 2))
     assert solution.status == "interrupted"
     assert solution.certificate.nash_gap > 0

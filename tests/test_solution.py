@@ -211,7 +211,7 @@ def test_to_dict_of_a_batch_is_refused():
 def test_simulate_plays_the_solutions_policies():
     solution = solved("stag_hunt")
     plays = solution.simulate(5, steps=4, seed=2)
-    direct = vsg.simulate.simulate(solution.table, solution.policies, 5, steps=4, seed=2)
+    direct = vsg.simulate(solution.table, solution.policies, 5, steps=4, seed=2)
     assert torch.equal(plays.states, direct.states) and plays.states.shape == (5, 4)
     assert solution.simulate().states.shape[0] == 1
     with pytest.raises(vsg.GameError, match="a simulation is of one game"):
