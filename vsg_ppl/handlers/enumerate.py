@@ -154,7 +154,8 @@ def _support(name: str, part: Any, fn: Any) -> Tensor:
         raise GameError(
             f"a {kind} cannot be enumerated, and a table needs finite sites",
             site=name,
-            hint="dist.Categorical over a grid of values, or sampled SVI (`Trace_ELBO`).",
+            hint="for a move of chance, dist.Categorical over a grid of values, or sampled SVI "
+            "(`Trace_ELBO`); an unknown is fixed by `vsg.given` and inferred by `infer_opponent`.",
         )
     try:
         values: Tensor = fn.enumerate_support(expand=False)
