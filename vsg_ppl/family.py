@@ -72,7 +72,7 @@ class TableFamily:
         self.shapes = {name: value.shape for name, value in draws[0].items()}
         self.table = tabulate(Given(self.game, draws[0]))
         values = self.table.states.values
-        parts = len(values[0]) - self._signals()
+        parts = len(values[0]) - self._signals(draws[0])
         self.rows = values[:, :parts].unique(dim=0) if parts else values[:1, :0]
         self._tape = self._recorded(draws)
 
@@ -106,10 +106,10 @@ class TableFamily:
         exploration = Exploration(Given(self.game, values, gamma), allowance(None), check=False)
         try:
             table = exploration.again(self.rows)
-            same = watched or self._alike(table)
+            alike = watched or self._alike(table)
         except IndexError:  # a first state that has no number
-            same = False
-        if not same:
+            alike = False
+        if not alike:
             raise GameError(
                 f"the states of {title(self.game)} change with its unknowns, "
                 + ", ".join(self.names),
@@ -163,13 +163,13 @@ class TableFamily:
             )
         return tape if right else None
 
-    def _signals(self) -> int:
+    def _signals(self, draw: dict[str, Tensor]) -> int:
         """How many parts of the table's states are public signals."""
         from vsg_ppl.structure import leaves
 
         assert self.game is not None
         with torch.random.fork_rng(devices=[]):
-            state = Given(self.game, _plain(draw_unknowns(self.game))).initial()
+            state = Given(self.game, draw).initial()
         return self.table.states.values.shape[1] - len(leaves(state))
 
 

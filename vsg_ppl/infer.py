@@ -19,7 +19,6 @@ from vsg_ppl.inference import OpponentInference
 from vsg_ppl.play_model import Others, PlayModel, RewardLike
 from vsg_ppl.progress import no_progress, progress_bar
 from vsg_ppl.table import Table
-from vsg_ppl.unknowns import Once
 
 Method = Literal["laplace", "map", "svi", "nuts"]
 
@@ -169,8 +168,7 @@ Run = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]
 def _at(model: PlayModel, values: Mapping[str, Tensor]) -> Run:
     """Policies (H|1, S, A), rewards (H|1, S, A_1|1, ...) and temperatures at these unknowns."""
     with torch.no_grad(), poutine.block(), poutine.condition(data=dict(values)):
-        with Once():
-            table, temperatures = model.wants()
+        table, temperatures = model.wants()
         logs = model.behaviour(table, temperatures)
     return (
         {agent: log[0].exp() for agent, log in logs.items()},

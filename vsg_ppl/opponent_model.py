@@ -117,9 +117,7 @@ def opponent_model(
         message = f"residual {residual:.2g} after {len(history)} sweeps"
         if residual > tolerance:
             try:
-                with torch.enable_grad():
-                    logs = soft_equilibrium(table, taus)
-                found = [log.detach().exp() for log in logs]
+                found = [log.exp() for log in soft_equilibrium(table, taus)]
                 residual = _residual(table, taus, found)
                 message += f"; Newton's method then reached {residual:.2g}"
             except GameError:

@@ -126,8 +126,7 @@ class PlayModel:
 
     def __call__(self) -> dict[str, Tensor]:
         """Sample the unknowns; weigh them by the actions that were seen."""
-        with Once():
-            table, temperatures = self.wants()
+        table, temperatures = self.wants()
         logs = {agent: log[0] for agent, log in self.behaviour(table, temperatures).items()}
         seen = [log_likelihood(self.seen.counts[agent], logs[agent]) for agent in self.agents]
         pyro.factor("play", torch.stack(seen).sum())
@@ -135,25 +134,18 @@ class PlayModel:
 
     def wants(self) -> tuple[Table, dict[str, Any]]:
         """Sample what the agents want: the table with their rewards, and their temperatures."""
-        table = self.family(draw_unknowns(self.game) if self.family.names else {})  # type: ignore[arg-type]
-        rewards = list(table.rewards)
-        for agent, program in self.rewards.items():
-            with FreeParameters():
-                reward = program(table)
-            rewards[table.number(agent)] = _shaped(table, agent, reward)
-        drawn: dict[Any, Any] = {}
-        for agent, prior in self.temperatures.items():
-            if isinstance(prior, tuple):  # one site for all, or one for each
-                name, law = prior
-                if name not in drawn:
-                    drawn[name] = pyro.sample(name, law)
-                drawn[agent] = drawn[name]
-            else:
-                drawn[agent] = prior
-        return (
-            replace(table, rewards=tuple(rewards)),
-            {agent: drawn[agent] for agent in self.temperatures},
-        )
+        with Once():  # what several programs sample by one name is one unknown
+            table = self.family(draw_unknowns(self.game) if self.family.names else {})  # type: ignore[arg-type]
+            rewards = list(table.rewards)
+            for agent, program in self.rewards.items():
+                with FreeParameters():
+                    reward = program(table)
+                rewards[table.number(agent)] = _shaped(table, agent, reward)
+            temperatures = {
+                agent: pyro.sample(*prior) if isinstance(prior, tuple) else prior
+                for agent, prior in self.temperatures.items()
+            }
+        return replace(table, rewards=tuple(rewards)), temperatures
 
     def behaviour(self, table: Table, temperatures: Mapping[str, Any]) -> dict[str, Tensor]:
         """log ρ*_j(a|s) of the agents explained, (1, H|1, S, A)."""

@@ -111,8 +111,8 @@ def _along(table: Table) -> tuple[Tensor, Tensor] | None:
     spread = spread * total_weight(table.discount, table.horizon)
     nothing = _Equations(_share(table, 0.0))
     x = torch.cat([prior.reshape(-1) for prior in nothing.priors])[nothing.free]
-    done, before, step = 0.0, x, min(1.0, 0.5 / max(spread, 1e-12))
-    last = step
+    done, before, first = 0.0, x, min(1.0, 0.5 / max(spread, 1e-12))
+    last = step = first
     while True:
         goal = min(1.0, done + step)
         guess = x + (x - before) * ((goal - done) / last if done else 0.0)
@@ -124,7 +124,7 @@ def _along(table: Table) -> tuple[Tensor, Tensor] | None:
             step = 2 * last
             continue
         step = (goal - done) / 2
-        if step < LEAST * max(done, min(1.0, 0.5 / max(spread, 1e-12))):
+        if step < LEAST * max(done, first):
             return None
 
 

@@ -180,14 +180,8 @@ class _OnlyUnknowns(Messenger):
     def _pyro_param(self, msg: Any) -> None:
         name = msg["name"]
         if name not in self.values:
-            start = msg["args"][1] if len(msg["args"]) > 1 else None
-            start = start() if callable(start) else start
-            if start is None:
-                raise GameError("this parameter has no value to start from", site=name)
-            support = msg["kwargs"].get("constraint", dist.constraints.real)
             self.shown.add(name)
-            law = Flat(torch.as_tensor(start), support)
-            pyro.sample(name, law.to_event(len(law.batch_shape)))  # type: ignore[no-untyped-call]
+            pyro.sample(name, _flat_prior(msg))
         msg["value"], msg["done"], msg["stop"] = self.values[name], True, True
 
 
@@ -221,23 +215,28 @@ class FreeParameters(Messenger):
     """
 
     def _pyro_param(self, msg: Any) -> None:
-        name, store = msg["name"], pyro.get_param_store()
-        start = msg["args"][1] if len(msg["args"]) > 1 else msg["kwargs"].get("init_tensor")
-        support = msg["kwargs"].get("constraint", dist.constraints.real)
-        if isinstance(start, torch.nn.Parameter):  # its module would go on with its own value
-            raise GameError(
-                "a network's own weights cannot be inferred",
-                hint="give them priors: pyro.nn.PyroSample, or to_pyro_module_ of pyro.nn.module.",
-                site=name,
-            )
-        start = start() if callable(start) else start
-        if start is None:
-            if name not in store:
-                raise GameError("this parameter has no value to start from", site=name)
-            start, support = store[name], store._constraints[name]
-        law = Flat(torch.as_tensor(start), support)
-        law = law.to_event(len(law.batch_shape))  # type: ignore[no-untyped-call]
-        msg["value"], msg["done"], msg["stop"] = pyro.sample(name, law), True, True
+        msg["value"] = pyro.sample(msg["name"], _flat_prior(msg))
+        msg["done"], msg["stop"] = True, True
+
+
+def _flat_prior(msg: Any) -> Any:
+    """The prior of a ``pyro.param``: flat, from the value that the parameter starts from."""
+    name, store = msg["name"], pyro.get_param_store()
+    start = msg["args"][1] if len(msg["args"]) > 1 else msg["kwargs"].get("init_tensor")
+    support = msg["kwargs"].get("constraint", dist.constraints.real)
+    if isinstance(start, torch.nn.Parameter):  # its module would go on with its own value
+        raise GameError(
+            "a network's own weights cannot be inferred",
+            hint="give them priors: pyro.nn.PyroSample, or to_pyro_module_ of pyro.nn.module.",
+            site=name,
+        )
+    start = start() if callable(start) else start
+    if start is None:
+        if name not in store:
+            raise GameError("this parameter has no value to start from", site=name)
+        start, support = store[name], store._constraints[name]
+    law = Flat(torch.as_tensor(start), support)
+    return law.to_event(len(law.batch_shape))  # type: ignore[no-untyped-call]
 
 
 def _continuous(msg: Any) -> bool:
