@@ -414,7 +414,7 @@ def test_options_that_a_mean_field_game_does_not_have(options, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--method", "exact"], ["--method is for mean-field games, and Hedge is not one"]),
+        (["--method", "exact"], ["--method exact is for mean-field games, and Hedge is not one"]),
         (["--move-prior", "3"], ["--move-prior is for mean-field games", "without --move-prior"]),
         (["--learning-rate", "0.1"], ["--learning-rate is for mean-field games"]),
         (["--population", "3"], ["--population is for mean-field games"]),

@@ -12,9 +12,10 @@ import torch
 
 import vsg_ppl as vsg
 from tests.test_logit_path import OneDoorShut
-from vsg_ppl.exact_nash import _Path, exact_nash
+from vsg_ppl.equilibrium_path import EquilibriumPath
+from vsg_ppl.exact_nash import exact_nash
 from vsg_ppl.logit_system import LogitSystem
-from vsg_ppl.models import RandomGame
+from vsg_ppl.models import ArrayGame, RandomGame
 from vsg_ppl.solution import Solution
 
 
@@ -171,10 +172,11 @@ def test_linear_solves_against_differences(game):
         full[free] = y
         return parts(full)
 
-    (found,), sign = system.solve(system.at(*wide(x)), wide(border), [wide(right)])
+    linear = system.factored(system.at(*wide(x)), wide(border))
+    found = linear.solve(wide(right))
     flat = np.concatenate([found[0].ravel(), found[1].ravel(), [found[2]]])[free]
     assert np.abs(matrix @ flat - right).max() < 1e-6 * (1 + np.abs(flat).max())
-    assert sign == np.linalg.slogdet(matrix)[0]
+    assert linear.sign == np.linalg.slogdet(matrix)[0]
 
 
 def test_iterative_solves_are_as_exact(monkeypatch):
@@ -200,11 +202,66 @@ def test_a_fold_is_followed():
 
 def test_the_temperature_rises_along_a_fold():
     turned = 0
-    for seed in range(8):
-        history = exact_nash(RandomGame(16, 2, 4, seed=seed, discount=0.95)).history
+    for seed in range(16):
+        game = RandomGame(16, 2, 4, seed=seed, discount=0.95)
+        history = exact_nash(game, method="path").history
         temperatures = [entry["temperature"] for entry in history]
         turned += any(b > a for a, b in zip(temperatures, temperatures[1:], strict=False))
-    assert turned >= 2
+    assert turned >= 4
+
+
+def test_shorter_steps_end_in_the_same_equilibrium(monkeypatch):
+    """Folds are followed, not jumped over: the steps have no say in where the branch leads."""
+    games = [RandomGame(16, 2, 4, seed=seed, discount=0.95) for seed in range(8)]
+    games += [RandomGame(4, 3, 3, seed=seed, discount=0.95) for seed in range(8)]
+    ends = [exact_nash(game, method="path").policies for game in games]
+    monkeypatch.setattr("vsg_ppl.equilibrium_path.FORESEEN", 0.01)
+    for game, end in zip(games, ends, strict=True):
+        again = exact_nash(game, method="path").policies
+        for agent in game.agents:
+            assert torch.allclose(again[agent], end[agent], atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_ways_are_exact(seed):
+    game = RandomGame(16, 2, 4, seed=seed, discount=0.95)
+    for method in ("path", "stages"):
+        solution = exact_nash(game, method=method)
+        assert solution.solved
+        assert vsg.certify(game, solution.policies).nash_gap_worst_state <= 1e-8
+        assert ("branch" in solution.message) == (method == "path")
+
+
+def test_horizons_are_solved_backwards():
+    arrays = RandomGame(6, 2, 3, seed=4).arrays
+    game = ArrayGame(arrays.rewards, arrays.transitions, horizon=12)
+    solution = exact_nash(game)
+    assert solution.solved and solution.iterations == 12
+    assert vsg.certify(game, solution.policies).nash_gap_worst_state <= 1e-8
+
+
+def test_thousands_of_states():
+    """As large as it gets: 500 states here, 2,000 in `tests/benchmarks`."""
+    solution = exact_nash(RandomGame(500, 2, 4, discount=0.95))
+    assert solution.solved
+    assert "stage games" in solution.message
+
+
+def test_where_the_path_stalls_stages_go_on():
+    game = RandomGame(16, 2, 4, seed=1, discount=0.95)
+    stalled = exact_nash(game, method="path", max_steps=3)
+    assert stalled.status == "not converged"
+    assert "ended at temperature" in stalled.message
+    table = vsg.tabulate(game)
+    start = {agent: policy for agent, policy in stalled.policies.items()}
+    assert exact_nash(table, method="stages", initial=start).solved
+
+
+def test_another_method():
+    with pytest.raises(vsg.GameError, match="the method is 'lemke'"):
+        exact_nash(RandomGame(), method="lemke")
+    with pytest.raises(vsg.GameError, match="too many to list"):
+        exact_nash(RandomGame(1, 2, 16), method="stages")
 
 
 def mckelvey_mclennan():
@@ -343,7 +400,7 @@ def test_an_interrupt_returns_what_there_is(monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Path, "_correct", interrupt)
+    monkeypatch.setattr(EquilibriumPath, "_correct", interrupt)
     solution = exact_nash(RandomGame(3, 2, 2))
     assert solution.status == "interrupted"
     assert solution.certificate.nash_gap > 0

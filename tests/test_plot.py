@@ -140,7 +140,7 @@ def test_titles_name_game_concept_status_and_gap(name):
 
 def test_a_status_that_is_not_solved_is_said():
     solution = replace(solved("stag_hunt"), status="not converged", concept="correlated")
-    assert ": correlated, not converged\n" in plot_solution(solution).get_suptitle()
+    assert ": correlated equilibrium, not converged\n" in plot_solution(solution).get_suptitle()
 
 
 # --- Policies ------------------------------------------------------------------------------------

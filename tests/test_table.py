@@ -1,4 +1,3 @@
-import pytest
 import torch
 
 import vsg_ppl as vsg
@@ -20,38 +19,6 @@ def test_summary_counts():
     tensors = [*table.rewards, *table.log_priors, table.probabilities, table.initial]
     tensors.append(table.successors)
     assert summary["bytes"] == 8 * sum(tensor.numel() for tensor in tensors)
-
-
-def test_a_program_and_its_arrays_are_one_game():
-    game = models.RandomGame(states=3, n_agents=3, actions=2)
-    table = vsg.tabulate(game)
-    arrays = vsg.from_arrays(
-        game.arrays.rewards, game.arrays.transitions, discount=game.discount, agents=game.agents
-    )
-    policies = {agent: torch.tensor([[0.2, 0.8]] * 3) for agent in game.agents}
-    one, other = vsg.certify(table, policies), vsg.certify(arrays, policies)
-    assert one.values == pytest.approx(other.values, abs=1e-12)
-    assert one.nash_gap == pytest.approx(other.nash_gap, abs=1e-12)
-
-
-def test_one_shot_arrays():
-    """Without transitions the first state is drawn and there is one step."""
-    rewards = torch.tensor([[[1.0, 2.0], [3.0, 5.0]]])
-    table = vsg.from_arrays(rewards, horizon=1, initial=torch.tensor([0.25, 0.75]))
-    policy = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    certificate = vsg.certify(table, {"agent1": policy})
-    assert certificate.values["agent1"] == pytest.approx(0.25 * 1 + 0.75 * 5)
-    assert certificate.nash_gap == pytest.approx(0.25)
-
-
-def test_arrays_in_single_precision_are_normalised():
-    law = torch.tensor([0.1, 0.2, 0.7])
-    assert law.double().sum() != 1.0
-    table = vsg.from_arrays(torch.zeros(1, 3, 2), horizon=1, initial=law)
-    assert table.initial.sum() == pytest.approx(1.0, abs=1e-15)
-    moves = law.expand(3, 2, 3)
-    total = vsg.from_arrays(torch.zeros(1, 3, 2), moves, discount=0.5).probabilities.sum(-1)
-    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-15)
 
 
 def test_times_and_batch():

@@ -1,4 +1,4 @@
-"""The constants of Lemma 5.7, and what they and Prop. 5.6 promise: potential games."""
+"""The constants of the theorems, and what they and Prop. 5.6 promise in potential games."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ import pytest
 import torch
 
 import vsg_ppl as vsg
+from vsg_ppl.kinds import kind
 from vsg_ppl.nash import potential_change
-from vsg_ppl.theory import opponent_error, opponent_error_bound, safe_step, smoothness
+from vsg_ppl.theory import (
+    nash_bound,
+    opponent_error,
+    opponent_error_bound,
+    potential_game_bound,
+    safe_step,
+    smoothness,
+)
 from vsg_ppl.vpg import natural_step, soft_scores, soft_values
 
 GAMMA = 0.8
@@ -329,3 +337,131 @@ def test_the_bound_of_prop_5_5_is_the_papers_for_rewards_up_to_one():
     delta = 2 * (1 + log(2)) / (1 - GAMMA) ** 2 * (epsilon / 2) ** 0.5 + epsilon / (1 - GAMMA)
     assert opponent_error_bound(table, 0, epsilon, 1.0) == pytest.approx(delta)
     assert opponent_error_bound(table, 0, 0.0, 1.0) == 0.0
+
+
+# --- Thm 4.2 and 5.8 ------------------------------------------------------------------------------
+
+
+def biased(table, seed):
+    """The table with random priors, and without one action of the second agent's."""
+    logs = [logit.log_softmax(-1) for logit in random_logits(table, seed)]
+    logs[1][..., 0, 0] = -torch.inf
+    return replace(table, log_priors=tuple(log.log_softmax(-1) for log in logs))
+
+
+def test_the_bound_of_thm_4_2_counts_all_decisions():
+    """Printed T log max|A|, with decisions at 0..T: a one-shot game would have no gap at all."""
+    rewards = np.zeros((2, 1, 2, 3))
+    law = np.ones((1, 2, 3, 1))
+    assert nash_bound(vsg.from_arrays(rewards), 0.5) == pytest.approx(0.5 * log(3))
+    table = vsg.from_arrays(rewards, law, horizon=4)
+    assert nash_bound(table, 0.5) == pytest.approx(0.5 * 4 * log(3))
+    table = vsg.from_arrays(rewards, law, discount=GAMMA)
+    assert nash_bound(table, 0.5) == pytest.approx(0.5 * log(3) / (1 - GAMMA))
+    table = biased(table, 0)
+    rare = max(float((1 / log.exp()[log > -torch.inf]).max()) for log in table.log_priors)
+    assert nash_bound(table, 0.5) == pytest.approx(0.5 * log(rare) / (1 - GAMMA))
+
+
+def test_the_bound_of_thm_5_8_is_the_papers_but_for_a_second_delta():
+    rewards = np.zeros((2, 1, 2, 3))
+    rewards[1, 0, 1, 2] = -1.0
+    one = 1 / (1 - GAMMA)
+    table = vsg.from_arrays(rewards, np.ones((1, 2, 3, 1)), discount=GAMMA)
+    epsilon = 0.02
+    delta = 2 * (1 + log(3)) * one**2 * (epsilon / 2) ** 0.5 + epsilon * one
+    assert potential_game_bound(table, epsilon, 1.0) == pytest.approx(2 * delta + log(6) * one)
+    # rewards r at temperature τ are τ times rewards r / τ at temperature 1
+    half = vsg.from_arrays(rewards / 2, np.ones((1, 2, 3, 1)), discount=GAMMA)
+    assert potential_game_bound(half, epsilon, 0.5) == pytest.approx(
+        0.5 * potential_game_bound(table, epsilon, 1.0)
+    )
+    steps = replace(table, horizon=3)
+    assert potential_game_bound(steps, 0.0, 0.1) == pytest.approx(
+        0.1 * (1 + GAMMA + GAMMA**2) * log(6)
+    )
+
+
+@pytest.mark.parametrize("entropy", ["own", "joint"])
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_with_exact_models_fixed_points_obey_both_bounds(temperature, entropy):
+    for seed in range(5):
+        table, _ = potential_game(seed, (2, 3, 2))
+        for game in (table, biased(table, seed)):
+            solution = vsg.nash(game, temperature=temperature, entropy=entropy)
+            gap = solution.certificate.nash_gap_worst_state
+            assert solution.solved and 0 < gap <= potential_game_bound(game, 0.0, temperature)
+            if entropy == "own":
+                assert gap <= nash_bound(game, temperature)
+
+
+def believers(table, seed, temperature, noise):
+    """A fixed point of agents whose models of the others are off by a factor, and its KL(ρ‖π).
+
+    Each knows its own policy; the model of another is exp(noise) times the true one, normalised.
+    """
+    n = len(table.agents)
+    wrong = [[noise * x for x in random_logits(table, 100 * seed + i)] for i in range(n)]
+    logs = [x.log_softmax(-1) for x in random_logits(table, seed)]
+    for _ in range(2000):
+        models = [
+            [(log + (i != j) * wrong[i][j]).log_softmax(-1) for j, log in enumerate(logs)]
+            for i in range(n)
+        ]
+        moved = []
+        for i, believed in enumerate(models):
+            values = soft_values(table, believed, temperature, "own")
+            score = soft_scores(table, believed, values, temperature)[i]
+            moved.append(natural_step(logs[i], score, 0.3))
+        change = max(float((x - y).abs().max()) for x, y in zip(moved, logs, strict=True))
+        logs = moved
+        if change < 1e-12:
+            break
+    off = max(
+        float(sum((r.exp() * (r - p)).sum(-1) for r, p in zip(rho, logs, strict=True)).max())
+        for rho in models
+    )
+    return logs, off, change
+
+
+@pytest.mark.parametrize("moved_by_actions", [True, False])
+def test_with_wrong_models_fixed_points_obey_the_bound_of_thm_5_8(moved_by_actions):
+    for seed in range(5):
+        table, _ = potential_game(seed, moved_by_actions=moved_by_actions)
+        logs, off, change = believers(table, seed, temperature=0.2, noise=0.1)
+        assert change < 1e-12 and off > 1e-3
+        policies = {a: log[0, 0].exp() for a, log in zip(table.agents, logs, strict=True)}
+        gap = vsg.certify(table, policies).nash_gap_worst_state
+        assert 0 < gap <= potential_game_bound(table, off, 0.2)
+
+
+def test_with_one_delta_thm_5_8_fails():
+    """Three agents play a, b, c = 1 or -1 and get a(b+c)/2, (a-1)b/2 and (a-1)c/2.
+
+    It is a potential game with Φ = (a-1)(b+c)/2. The first agent thinks that b and c are 1 a little
+    more often than not, and plays a = 1; then the others hardly care, and play 1 less often.
+    """
+    sign = np.array([1.0, -1.0])
+    a, b, c = np.meshgrid(sign, sign, sign, indexing="ij")
+    rewards = np.stack([a * (b + c) / 2, (a - 1) * b / 2, (a - 1) * c / 2])[:, None]
+    table = vsg.from_arrays(rewards)
+    assert kind(table).potential and abs(rewards).max() == 1
+
+    temperature, low = 1e-3, -0.2  # the mean of b and of c
+    mean = 1 + 2 * temperature * np.arctanh(low)  # of a, that makes them so
+    believed = temperature * np.arctanh(mean)  # of b and of c, that makes the first agent so
+    law = {m: torch.from_numpy(np.array([[1 + m, 1 - m]]) / 2) for m in (mean, low, believed)}
+    true = [law[mean], law[low], law[low]]
+    models = [[law[mean], law[believed], law[believed]], true, true]
+    for i, laws in enumerate(models):  # Prop. 5.2: each best responds softly to what it believes
+        rest = [x[0] for j, x in enumerate(laws) if j != i]
+        scores = torch.einsum("abc,b,c->a", torch.tensor(rewards[i, 0]).movedim(i, 0), *rest)
+        torch.testing.assert_close((scores / temperature).softmax(0), true[i][0])
+    off = 2 * float((law[believed] * (law[believed] / law[low]).log()).sum())
+
+    gap = vsg.certify(table, dict(zip(table.agents, true, strict=True))).nash_gap
+    delta = opponent_error_bound(table, 0, off, temperature)
+    assert gap == pytest.approx(0.39992, abs=1e-5)
+    assert delta + temperature * log(8) == pytest.approx(0.29409, abs=1e-5)
+    assert gap <= 2 * delta + nash_bound(table, temperature)
+    assert gap <= potential_game_bound(table, off, temperature) == pytest.approx(0.58610, abs=1e-5)

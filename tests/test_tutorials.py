@@ -20,6 +20,8 @@ TUTORIALS = [
     "03_conditional_and_marginal",
     "04_crowds",
     "05_what_do_the_others_want",
+    "06_signals",
+    "07_the_audit",
 ]
 PAGES = sorted(
     str(path.relative_to(ROOT))

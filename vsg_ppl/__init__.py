@@ -7,12 +7,16 @@
 (True, True)
 """
 
+from vsg_ppl import theory
 from vsg_ppl.agent import AgentGuide, AgentModel, agent_guide, agent_model
 from vsg_ppl.best_response import BestResponse, best_response
 from vsg_ppl.certificate import Certificate, certify
 from vsg_ppl.compare import Comparison, compare_hypotheses
+from vsg_ppl.correlated import correlated
+from vsg_ppl.correlated_certificate import CorrelatedCertificate, correlated_certify
 from vsg_ppl.crowd import Crowd
 from vsg_ppl.decentralised import nash_decentralised
+from vsg_ppl.dense import Arrays, from_arrays, to_arrays
 from vsg_ppl.draw import draw_graph
 from vsg_ppl.elbo import MarkovELBO
 from vsg_ppl.errors import GameError
@@ -23,20 +27,26 @@ from vsg_ppl.game import Game, act, optimality, signal
 from vsg_ppl.graph import dependency_graph, figure1
 from vsg_ppl.infer import infer_opponent
 from vsg_ppl.inference import OpponentInference
+from vsg_ppl.interop_gambit import from_gambit, to_gambit, write_nfg
+from vsg_ppl.interop_openspiel import from_openspiel
+from vsg_ppl.kinds import Kind, kind, potential, potential_value
 from vsg_ppl.logit_path import logit_path
 from vsg_ppl.mean_field import mean_field_nash
 from vsg_ppl.mean_field_certificate import MeanFieldCertificate, mean_field_certify
 from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
+from vsg_ppl.mediated import Mediation, mediated
 from vsg_ppl.nash import nash
 from vsg_ppl.observations import Observations
 from vsg_ppl.observed_files import read_play, write_play
 from vsg_ppl.opponent_model import OpponentModel, opponent_model
 from vsg_ppl.play_model import PlayModel
+from vsg_ppl.potential_nash import potential_nash
 from vsg_ppl.proposals import propose
 from vsg_ppl.schedule import Annealing
 from vsg_ppl.simulate import Plays, simulate
 from vsg_ppl.solution import Solution
-from vsg_ppl.table import Table, from_arrays
+from vsg_ppl.solve import solve
+from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
 from vsg_ppl.trajectory_objective import (
     trajectory_gradient,
@@ -52,17 +62,21 @@ __all__ = [
     "AgentGuide",
     "AgentModel",
     "Annealing",
+    "Arrays",
     "BestResponse",
     "Certificate",
     "Comparison",
+    "CorrelatedCertificate",
     "Crowd",
     "FiniteGap",
     "Flat",
     "Game",
     "GameError",
+    "Kind",
     "MarkovELBO",
     "MeanFieldCertificate",
     "MeanFieldTable",
+    "Mediation",
     "Observations",
     "OpponentInference",
     "OpponentModel",
@@ -76,6 +90,8 @@ __all__ = [
     "best_response",
     "certify",
     "compare_hypotheses",
+    "correlated",
+    "correlated_certify",
     "dependency_graph",
     "draw_graph",
     "exact_log_partition",
@@ -84,25 +100,37 @@ __all__ = [
     "figure1",
     "finite_nash_gap",
     "from_arrays",
+    "from_gambit",
+    "from_openspiel",
     "given",
     "infer_opponent",
+    "kind",
     "logit_path",
     "mean_field_certify",
     "mean_field_nash",
     "mean_field_table",
+    "mediated",
     "nash",
     "nash_decentralised",
     "opponent_model",
     "optimality",
+    "potential",
+    "potential_nash",
+    "potential_value",
     "propose",
     "read_play",
     "signal",
     "simulate",
+    "solve",
     "tabulate",
+    "theory",
+    "to_arrays",
+    "to_gambit",
     "trajectory_gradient",
     "trajectory_model",
     "trajectory_objective",
     "unroll",
+    "write_nfg",
     "write_play",
     "zero_sum",
 ]

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vsg_ppl.bellman import Policies, evaluate, policy_rewards
 from vsg_ppl.best_response import respond
-from vsg_ppl.elbo import total_weight
 from vsg_ppl.errors import GameError
 from vsg_ppl.reading import read_policies
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
+from vsg_ppl.theory import nash_bound
 
 Number = float | Tensor
 
@@ -32,7 +32,8 @@ class Certificate:
         per_agent: each agent's gain from the initial law.
         values: each agent's value from the initial law.
         bound: τ Σ_t γ^t max log 1/u of Theorem 4.2 (τ (T+1) log max|A| for uniform priors), which
-            joint maximisers of the ELBO obey; ``None`` when no temperature is given.
+            joint maximisers of the ELBO obey, and with joint entropy the sum over agents in place
+            of the maximum; ``None`` when no temperature is given.
     """
 
     nash_gap: Number
@@ -99,7 +100,11 @@ def certify(
 
 
 def certify_tables(
-    table: Table, policies: Policies, temperature: float | None = None
+    table: Table,
+    policies: Policies,
+    temperature: float | None = None,
+    *,
+    joint_entropy: bool = False,
 ) -> Certificate:
     """`certify` for policies that are tables, one (B|1, H|1, S, A_i) for each agent."""
     everyone = range(len(table.agents))
@@ -122,15 +127,5 @@ def certify_tables(
         nash_gap_worst_state=show(torch.stack(worst).amax(0)),
         per_agent={agent: show(gains[i]) for i, agent in enumerate(table.agents)},
         values={agent: show(start[:, i]) for i, agent in enumerate(table.agents)},
-        bound=None if temperature is None else nash_bound(table, temperature),
+        bound=None if temperature is None else nash_bound(table, temperature, joint=joint_entropy),
     )
-
-
-def nash_bound(table: Table, temperature: float) -> float:
-    """ε of Theorem 4.2 as meant: τ Σ_t γ^t max_i max_{s,a} log 1/u^i(a|s), over available actions.
-
-    For uniform priors that is τ (T + 1) log max_i |A^i|, or τ log max_i |A^i| / (1 − γ). The
-    print's T log max|A| forgets one of the T + 1 decisions.
-    """
-    rare = [-prior[prior > -torch.inf].amin() for prior in table.log_priors]
-    return temperature * total_weight(table.discount, table.horizon) * float(max(rare))

@@ -61,9 +61,30 @@ class Entropy(StrEnum):
     NONE = "none"
 
 
-class Method(StrEnum):
-    """The values of --method."""
+class Concept(StrEnum):
+    """The values of --concept."""
 
+    NASH = "nash"
+    CORRELATED = "correlated"
+    MEAN_FIELD = "mean-field"
+
+
+class SignalLaw(StrEnum):
+    """The values of --signal."""
+
+    GIVEN = "given"
+    LEARNED = "learned"
+
+
+class Method(StrEnum):
+    """The values of --method: solvers by name, and methods of mean-field games."""
+
+    ZERO_SUM = "zero-sum"
+    POTENTIAL_NASH = "potential-nash"
+    EXACT_NASH = "exact-nash"
+    NASH = "nash"
+    LOGIT_PATH = "logit-path"
+    CORRELATED = "correlated"
     EXACT = "exact"
     ALGORITHM4 = "algorithm4"
     FICTITIOUS_PLAY = "fictitious-play"
@@ -113,11 +134,23 @@ def vsg(
 def solve(
     game: GameName,
     settings: Settings = None,
+    concept: Annotated[
+        Concept | None,
+        typer.Option(help="Of equilibrium.", show_default="by the game"),
+    ] = None,
+    method: Annotated[
+        Method | None,
+        typer.Option(
+            help="The solver; for mean-field games exact, algorithm4, fictitious-play, "
+            "mirror-descent or svi, for others one of the rest.",
+            show_default="by the game, and says why",
+        ),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
             help="A fixed temperature, in units of reward; with --anneal-to the first one.",
-            show_default="it falls until the Nash gap is at most 0.001; mean field: none",
+            show_default="none: an equilibrium without entropy",
         ),
     ] = None,
     anneal_to: Annotated[
@@ -129,8 +162,8 @@ def solve(
     target_gap: Annotated[
         float | None,
         typer.Option(
-            help="Stop as soon as the Nash gap, or the exploitability, is at most this.",
-            show_default="0.001, if neither temperature is given; mean field: 1e-8",
+            help="Stop as soon as the gap, or the exploitability, is at most this.",
+            show_default="by method",
         ),
     ] = None,
     factorisation: Annotated[
@@ -152,9 +185,26 @@ def solve(
             help="adaptive, monotone, safe, or a number in (0, 1].", show_default="adaptive"
         ),
     ] = None,
-    method: Annotated[
-        Method | None,
-        typer.Option(help="How to solve a mean-field game.", show_default="exact"),
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Correlated: welfare, fairness, or the agent whose value is to be large.",
+            show_default="welfare",
+        ),
+    ] = None,
+    signals: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Correlated: add a public signal with N values, its law learned."
+        ),
+    ] = None,
+    signal: Annotated[
+        SignalLaw | None,
+        typer.Option(
+            help="Correlated: whether to keep the law of the game's public signal or choose it.",
+            show_default="given, if the game has one",
+        ),
     ] = None,
     move_prior: Annotated[
         int | None,
@@ -177,15 +227,15 @@ def solve(
     max_steps: Annotated[
         int | None,
         typer.Option(
-            help="Iterations at each temperature.", show_default="2000; mean field: by method"
+            help="Iterations, with temperatures at each of them.", show_default="by method"
         ),
     ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="On the distance of policies from best responses; mean field: on the "
-            "exploitability, with a temperature on the regularised one.",
-            show_default="1e-9; mean field: 1e-8",
+            help="Nash: on the distance of policies from soft best responses; exact-nash: on the "
+            "gap; mean field: on the exploitability, with a temperature on the regularised one.",
+            show_default="by method",
         ),
     ] = None,
     seed: Annotated[
@@ -203,10 +253,11 @@ def solve(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Find a Nash or mean-field equilibrium and say how far from one it is.
+    """Find an equilibrium, by the method that suits the game, and say how far from one it is.
 
     \b
     vsg solve stag_hunt
+    vsg solve chicken --signals 2 --objective fairness
     vsg solve grid --set size=4 --set start=corners --out run
     vsg solve mygame.py:Duel --temperature 0.1 --json
     vsg solve poker.nfg --target-gap 1e-6
@@ -217,6 +268,10 @@ def solve(
             temperature=temperature,
             anneal_to=anneal_to,
             target_gap=target_gap,
+            concept=concept,
+            objective=objective,
+            signals=signals,
+            signal=signal,
             factorisation=factorisation,
             entropy=entropy,
             step=step,

@@ -40,11 +40,19 @@ OPTION_OF = {
     "`warmup`": "--warmup",
     "`lapse`": "--lapse",
     "method='exact'": "--method exact",
+    'method="path"': "--method exact-nash",
+    "`signals=2`": "--signals 2",
+    'signal="given"': "--signal given",
+    "`seed=0`": "--seed 0",
+    "`seed`": "--seed",
+    "`concept='mean_field'`": "--concept mean-field",
+    "`concept='nash'`": "--concept nash",
 }
 """What the library's advice says, and what the command line calls it."""
 
-AMONG_AGENTS = ("factorisation", "entropy", "step")
-AMID_A_CROWD = ("method", "move_prior", "learning_rate", "population")
+AMONG_AGENTS = ("factorisation", "entropy", "step", "objective", "signals", "signal")
+AMID_A_CROWD = ("move_prior", "learning_rate", "population")
+CROWD_METHODS = ("exact", "algorithm4", "fictitious-play", "mirror-descent", "svi")
 
 
 def advice(message: str) -> str:
@@ -75,6 +83,10 @@ class SolverOptions:
     max_steps: int | None = None
     tolerance: float | None = None
     seed: int | None = None
+    concept: str | None = None
+    objective: str | None = None
+    signals: int | None = None
+    signal: str | None = None
     method: str | None = None
     move_prior: int | None = None
     learning_rate: float | None = None
@@ -90,7 +102,7 @@ class SolverOptions:
         ):
             value = getattr(self, name)
             check_positive(name, value, example)
-        for name in ("max_steps", "move_prior"):
+        for name in ("max_steps", "move_prior", "signals"):
             check_count(name, getattr(self, name))
         for n in self.population:
             if n < 1:
@@ -109,20 +121,45 @@ class SolverOptions:
             )
 
     def among_agents(self, game: str) -> dict[str, Any]:
-        """Arguments of `nash`; raises `GameError` for options that it does not have."""
+        """Arguments of `solve`; raises `GameError` for options that no solver of it has."""
         self._refuse(AMID_A_CROWD, "mean-field games", f"{game} is not one")
-        return {
-            "temperature": self._schedule(),
-            "factorisation": str(self.factorisation or "marginal"),
-            "entropy": str(self.entropy or "own"),
-            "step": _step(self.step),
-            "max_steps": self.max_steps or 2000,
-            "tolerance": self.tolerance or 1e-9,
+        if self.method in CROWD_METHODS:
+            raise GameError(
+                f"--method {self.method} is for mean-field games, and {game} is not one",
+                hint="no --method, or one of the others.",
+            )
+        cooling = self.temperature is not None or self.anneal_to is not None
+        arguments: dict[str, Any] = {
+            "concept": self.concept and str(self.concept).replace("-", "_"),
+            "method": self.method and str(self.method).replace("-", "_"),
+            "temperature": self._schedule() if cooling else None,
+            "target_gap": None if cooling else self.target_gap,
+            "factorisation": self.factorisation and str(self.factorisation),
+            "entropy": self.entropy and str(self.entropy),
+            "step": None if self.step is None else _step(self.step),
+            "objective": self.objective,
+            "signals": self.signals,
+            "signal": self.signal and str(self.signal),
+            "max_steps": self.max_steps,
+            "tolerance": self.tolerance,
+            "seed": self.seed,
         }
+        return {key: value for key, value in arguments.items() if value is not None}
 
     def amid_a_crowd(self, game: str) -> dict[str, Any]:
         """Arguments of `mean_field_nash`; raises `GameError` for options that it does not have."""
         self._refuse(AMONG_AGENTS, "games among agents", f"{game} is a mean-field game")
+        if self.concept not in (None, "mean-field"):
+            raise GameError(
+                f"--concept is {self.concept}, and {game} is a mean-field game",
+                hint="no --concept.",
+            )
+        if self.method not in (None, *CROWD_METHODS):
+            raise GameError(
+                f"--method {self.method} is for games among agents, and {game} is a mean-field "
+                "game",
+                hint=f"{', '.join(CROWD_METHODS)}.",
+            )
         method = str(self.method or "exact")
         soft = self.temperature is not None or self.anneal_to is not None
         for name, wanted in (("move_prior", "algorithm4"), ("learning_rate", "mirror-descent")):
@@ -174,8 +211,7 @@ class SolverOptions:
         start, stop, gap = self.temperature, self.anneal_to, self.target_gap
         if stop is not None:
             return Annealing(start=start, stop=stop, target_gap=gap)
-        if start is None:
-            return Annealing() if gap is None else Annealing(target_gap=gap)
+        assert start is not None
         if gap is not None:
             raise GameError(
                 "--target-gap stops a temperature that falls, and --temperature alone is a fixed "

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from vsg_ppl.certificate import Certificate
+    from vsg_ppl.correlated_certificate import CorrelatedCertificate
     from vsg_ppl.finite_population import FiniteGap
     from vsg_ppl.mean_field_certificate import MeanFieldCertificate
     from vsg_ppl.solution import Solution
@@ -43,6 +44,7 @@ def print_solution(console: Console, solution: Solution) -> None:
     from rich.text import Text
 
     from vsg_ppl.certificate import Certificate
+    from vsg_ppl.correlated_certificate import CorrelatedCertificate
 
     style = "bold green" if solution.solved else "bold yellow"
     status = (f"{solution.table.name}: {solution.status}", style)
@@ -51,17 +53,21 @@ def print_solution(console: Console, solution: Solution) -> None:
     console.print(f"{solution.iterations} {unit}, {solution.seconds:.1f} s\n")
     if isinstance(solution.certificate, Certificate):
         _print_gaps(console, solution, solution.certificate)
+    elif isinstance(solution.certificate, CorrelatedCertificate):
+        _print_correlated(console, solution, solution.certificate)
     else:
         _print_exploitability(console, solution, solution.certificate)
     console.print()
     _print_policies(console, solution)
 
 
-def _print_gaps(console: Console, solution: Solution, certificate: Certificate) -> None:
-    from rich.table import Table as Sheet
+def _print_agents(console: Console, solution: Solution, gains: str) -> None:
+    """The value and the gain of each agent."""
     from rich.text import Text
 
-    sheet = new_sheet("agent", "value", "gains by deviating")
+    certificate = solution.certificate
+    assert not hasattr(certificate, "exploitability")
+    sheet = new_sheet("agent", "value", gains)
     for column in sheet.columns[1:]:
         column.justify = "right"
     for agent in solution.table.agents:
@@ -70,6 +76,11 @@ def _print_gaps(console: Console, solution: Solution, certificate: Certificate) 
     console.print(sheet)
     console.print()
 
+
+def _print_gaps(console: Console, solution: Solution, certificate: Certificate) -> None:
+    from rich.table import Table as Sheet
+
+    _print_agents(console, solution, "gains by deviating")
     sheet = Sheet.grid(padding=(0, 2))
     sheet.add_row("Nash gap", f"{float(certificate.nash_gap):.3g}", "from the initial law")
     worst = float(certificate.nash_gap_worst_state)
@@ -79,6 +90,35 @@ def _print_gaps(console: Console, solution: Solution, certificate: Certificate) 
         held = "" if certificate.within_bound() else "; not reached"
         sheet.add_row("", f"{certificate.bound:.3g}", where + held)
     console.print(sheet)
+
+
+def _print_correlated(
+    console: Console, solution: Solution, certificate: CorrelatedCertificate
+) -> None:
+    from rich.table import Table as Sheet
+
+    from vsg_ppl.signal_table import base_states, signal_labels
+
+    _print_agents(console, solution, "gains by swaps")
+    sheet = Sheet.grid(padding=(0, 2))
+    gap = certificate.correlated_gap
+    sheet.add_row("correlated gap", f"{gap:.3g}", "by playing another action than the one told")
+    sheet.add_row("coarse gap", f"{certificate.coarse_gap:.3g}", "by deciding before being told")
+    sheet.add_row("welfare", f"{certificate.welfare:.6g}", "the sum of the values")
+    if certificate.best_welfare is not None:
+        sheet.add_row("", f"{certificate.best_welfare:.6g}", "at most, if signals may be private")
+    console.print(sheet)
+    if solution.signal is not None:
+        states, names = base_states(solution.table), signal_labels(solution.table)
+        law = solution.signal.reshape(-1, len(states), len(names))[0]
+        console.print()
+        if bool((law == law[0]).all()):
+            console.print(f"signal  {in_words(names, law[0].tolist())}")
+        else:
+            sheet = new_sheet("state", "signal" if solution.signal.ndim == 2 else "signal at first")
+            for k in range(min(SHOWN, len(states))):
+                sheet.add_row(label_of(states[k]), in_words(names, law[k].tolist()))
+            console.print(sheet)
 
 
 def _print_exploitability(
@@ -252,7 +292,8 @@ def _kind_in_words(facts: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     kinds = {"zero_sum": "zero-sum", "identical_interest": "identical interest"}
     kind = [words for key, words in kinds.items() if facts[key]] or ["general-sum"]
-    return [("kind", ", ".join(kind + ["symmetric"] * facts["symmetric"]))]
+    kind += ["a potential game"] * facts["potential"] + ["symmetric"] * facts["symmetric"]
+    return [("kind", ", ".join(kind))]
 
 
 def print_games(console: Console, listed: list[dict[str, Any]]) -> None:

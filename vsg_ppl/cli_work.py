@@ -28,22 +28,16 @@ def solve_game(program: Game, options: SolverOptions, *, progress: bool) -> Solu
     from vsg_ppl.game import is_mean_field, title
     from vsg_ppl.mean_field import mean_field_nash
     from vsg_ppl.mean_field_table import mean_field_table
-    from vsg_ppl.nash import nash, random_policies
-    from vsg_ppl.tabulate import tabulate
+    from vsg_ppl.nash import random_policies
+    from vsg_ppl.solve import solve
 
-    if is_mean_field(program):
-        arguments = options.amid_a_crowd(title(program))
-        crowd = mean_field_table(program)
-        if options.seed is not None:
-            arguments["initial"] = random_policies(crowd.shape(), options.seed)[crowd.agent][0]
-        solution = mean_field_nash(crowd, progress=progress, **arguments)
-    else:
-        arguments = options.among_agents(title(program))
-        table = tabulate(program)
-        if options.seed is not None:
-            arguments["initial"] = random_policies(table, options.seed)
-        solution = nash(table, progress=progress, **arguments)
-    return replace(solution, game=program)
+    if not is_mean_field(program):
+        return solve(program, progress=progress, **options.among_agents(title(program)))
+    arguments = options.amid_a_crowd(title(program))
+    crowd = mean_field_table(program)
+    if options.seed is not None:
+        arguments["initial"] = random_policies(crowd.shape(), options.seed)[crowd.agent][0]
+    return replace(mean_field_nash(crowd, progress=progress, **arguments), game=program)
 
 
 def gaps_among(solution: Solution, options: SolverOptions) -> list[FiniteGap]:
@@ -138,51 +132,6 @@ def crowd_facts(table: MeanFieldTable) -> dict[str, Any]:
 
 def facts(table: Table) -> dict[str, Any]:
     """The same of a game among agents."""
-    return {"mean_field": False, **table.summary(), **_kind(table)}
+    from vsg_ppl.kinds import kind
 
-
-def _kind(table: Table) -> dict[str, bool]:
-    """Whether a game is zero-sum, of identical interest, symmetric: in every state, exactly."""
-    import torch
-
-    from vsg_ppl.bellman import following
-
-    rewards, n = table.rewards, len(table.agents)
-    scale = 1e-9 * max(1.0, *(float(reward.abs().max()) for reward in rewards))
-
-    def same(one: Any, other: Any) -> bool:
-        off = one - other
-        if table.reachable is not None:  # only where play can come
-            seen = table.reachable if off.shape[1] > 1 else table.reachable.any(0, keepdim=True)
-            off = off * seen.reshape(1, *seen.shape, *[1] * (off.ndim - 3))
-        return bool((off.abs() <= scale).all())
-
-    def swapped(x: Any, i: int) -> Any:
-        return x.transpose(3 + i, 4 + i)
-
-    def alike(i: int) -> bool:
-        """Whether agents i and i + 1 may change places."""
-        priors = table.log_priors
-        places = list(range(n))
-        places[i], places[i + 1] = i + 1, i
-        return (
-            table.sizes[i] == table.sizes[i + 1]
-            and same(priors[i].exp(), priors[i + 1].exp())
-            and all(same(rewards[j], swapped(rewards[k], i)) for j, k in enumerate(places))
-            # laws that agree in the mean of random numbers agree
-            and all(same(ahead, swapped(ahead, i)) for ahead in aheads)
-        )
-
-    generator = torch.Generator().manual_seed(0)
-    features = torch.rand(1, len(table.states), 2, generator=generator, dtype=torch.float64)
-    features = features.to(table.device)
-    aheads = [
-        following(table, features, t)[..., k]
-        for t in range(table.probabilities.shape[1] if table.horizon != 1 else 0)
-        for k in range(2)
-    ]
-    return {
-        "zero_sum": n > 1 and same(sum(rewards), 0.0 * rewards[0]),
-        "identical_interest": n > 1 and all(same(rewards[0], other) for other in rewards[1:]),
-        "symmetric": n > 1 and all(alike(i) for i in range(n - 1)),
-    }
+    return {"mean_field": False, **table.summary(), **kind(table).to_dict()}

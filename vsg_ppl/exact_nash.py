@@ -1,51 +1,43 @@
-"""Exact Nash equilibria of general-sum games: the branch of logit equilibria followed to τ = 0.
-
-From the priors, the one equilibrium at infinite temperature, the branch is followed by arclength
-through its folds. Where it leads to a regular equilibrium, that equilibrium is found from its
-support by Newton's method and certified. Sources: P. J. J. Herings and R. J. A. P. Peeters, 2004,
-"Stationary equilibria in stochastic games: structure, selection, and computation"; T. L. Turocy,
-2005, "A dynamic homotopy interpretation of the logistic quantal response equilibrium
-correspondence"; S. Eibelshäuser and D. Poensgen, 2019, "Markov quantal response equilibrium and a
-homotopy method for computing and selecting Markov perfect equilibria of dynamic stochastic games".
-"""
+"""Exact Nash equilibria of general-sum games, by a path in temperature or stage by stage."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vsg_ppl.certificate import Certificate, certify_tables
+from vsg_ppl.equilibrium_path import EquilibriumPath
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
-from vsg_ppl.logit_system import Array, LogitSystem, Point
 from vsg_ppl.nash import random_policies
 from vsg_ppl.progress import Progress, no_progress, progress_bar
 from vsg_ppl.reading import read_policies
 from vsg_ppl.solution import Solution, solution_of
+from vsg_ppl.stage_equilibria import systems
+from vsg_ppl.stagewise import fits, stagewise
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
 
-FORESEEN = 0.05
-"""How far a probability may end from where a step foresaw it."""
+SMALL = 200
+"""Values, states times agents, up to which the path comes first; beyond, its branch may fold so
+often that stage by stage is the better start."""
 
-MOVED = 0.5
-"""How far a step may move a probability."""
+QUICK = 20_000
+"""Starts of Newton's method in all stage games together up to which, with more than two agents,
+"stages" is tried where a path stalls: a round takes a second or two."""
 
-NEAR = 1e-3
-"""How near the branch must be to an equilibrium that is taken for its limit, in probability."""
-
-SHORTEST = 1e-9
-"""The step, in arclength, at which a path counts as stalled."""
+Method = Literal["path", "stages"]
 
 
 def exact_nash(
     game: Game | Table,
     *,
+    method: Method | None = None,
     tolerance: float = 1e-8,
     initial: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -54,29 +46,37 @@ def exact_nash(
 ) -> Solution:
     """A Nash equilibrium of any finite game, to rounding: of one shot, stochastic, N agents.
 
-    No solver finds one for sure in reasonable time. This one says so when it does not: only the
-    certificate makes a solution "solved". With many states and few successors of each the branch
-    may fold hundreds of times, which takes thousands of steps.
+    * ``"path"`` follows the branch of logit equilibria from the priors to temperature 0. Its limit
+      is the equilibrium that McKelvey and Palfrey's principal branch selects.
+    * ``"stages"`` lists all equilibria of the one-shot game that every state is, given what comes
+      after: from the last step to the first where there is a horizon, and otherwise values and
+      stage equilibria in turns. It is fast with two agents, and takes thousands of states. It
+      selects what pays all agents most at first, and then what is nearest.
+
+    No solver finds an equilibrium for sure in reasonable time. This one says so when it does not:
+    only the certificate makes a solution "solved".
 
     Args:
         game: a finite game program or its table.
+        method: by default "stages" for horizons beyond one step and for two agents with more than
+            `SMALL` values, if the stages are small enough, and "path" otherwise; where it fails,
+            the other one goes on from its end.
         tolerance: on the Nash gap from the worst state, in units of reward.
-        initial: policies to start the path from in place of the priors; actions that they do not
-            play get a little probability.
+        initial: policies to start from in place of the priors; on a path, actions that they do not
+            play get a little probability. Finite horizons solved by stages have no use for them.
         seed: start from random policies, which may lead to another equilibrium.
-        max_steps: of the path.
+        max_steps: of the path, or rounds.
         progress: show a progress bar.
 
     Returns:
-        The solution, of temperature 0. Its message says whether the equilibrium is the limit of
-        the principal branch, which is so only from the priors. A path that stalls is "not
-        converged", with the best policies certified. The history holds temperature and residual
-        along the path; the temperature rises where the branch folds.
+        The solution, of temperature 0. Its message says how it was found, and whether it is the
+        limit of the principal branch, which is so only from the priors. A path that stalls is "not
+        converged", with the best policies certified. The history holds temperature and residual;
+        along a path the temperature rises where the branch folds.
 
     Raises:
-        GameError: a batch of games, more than `logit_system.LARGEST` values (states
-            times agents), both ``initial`` and
-            ``seed``, a tolerance that is not positive.
+        GameError: a batch of games, a game too large for the method, both ``initial`` and ``seed``,
+            a tolerance that is not positive, another method.
 
     >>> from vsg_ppl.models import RandomGame
     >>> solution = exact_nash(RandomGame(states=4, n_agents=2, actions=3))
@@ -84,277 +84,166 @@ def exact_nash(
     True
     """
     table = game if isinstance(game, Table) else tabulate(game)
-    if table.batched:
-        raise GameError("a path is of one game, and this table holds a batch of them")
+    methods = _methods(table, method)
     if not tolerance > 0:
         raise GameError(f"the tolerance is {tolerance}; it must be positive")
     if initial is not None and seed is not None:
         raise GameError(
-            "the path starts either from `initial` or from random policies",
+            "the search starts either from `initial` or from random policies",
             hint="leave out `seed` or `initial`.",
         )
     began = time.perf_counter()
     with torch.no_grad():
-        path = _Path(table, _start(table, initial, seed), tolerance)
-        bar = progress_bar("exact_nash") if progress else no_progress()
-        with bar as show:
-            path.follow(max_steps, show)
-        assert path.certificate is not None
-        if path.history:
-            path.history[-1]["nash_gap"] = float(path.certificate.nash_gap)
+        start = _start(table, initial, seed)
+        search = _Search(table, tolerance, max_steps, start)
+        with progress_bar("exact_nash") if progress else no_progress() as search.show:
+            for how in methods:
+                search.by_path() if how == "path" else search.by_stages()
+                if search.ended:
+                    break
+        assert search.certificate is not None
+        if search.history:
+            search.history[-1]["nash_gap"] = float(search.certificate.nash_gap)
         return solution_of(
             game,
             table,
-            path.best,
-            certificate=path.certificate,
+            search.best,
+            certificate=search.certificate,
             temperature=0.0,
             factorisation="marginal",
-            iterations=len(path.history),
+            iterations=len(search.history),
             seconds=time.perf_counter() - began,
-            status=path.status,
-            message=path.message(principal=initial is None and seed is None),
-            history=path.history,
+            status=search.status,
+            message=search.message,
+            history=search.history,
         )
+
+
+def _methods(table: Table, method: Method | None) -> list[Method]:
+    """What to try, in order."""
+    if table.batched:
+        raise GameError("an exact equilibrium is of one game, and this table holds a batch of them")
+    if method not in (None, "path", "stages"):
+        raise GameError(f"the method is {method!r}", hint='"path" or "stages".')
+    if method == "stages" and not fits(table):
+        raise GameError(
+            f"the equilibria of all stage games of {table.name} are too many to list",
+            hint='method="path".',
+        )
+    if method is not None:
+        return [method]
+    if not fits(table):
+        return ["path"]
+    values = len(table.states) * (table.horizon or 1) * len(table.agents)
+    many = len(table.agents) > 2
+    if table.horizon not in (None, 1) or (table.horizon is None and values > SMALL and not many):
+        return ["stages", "path"]
+    if many and systems(table.sizes) * len(table.states) > QUICK:
+        return ["path"]
+    return ["path", "stages"]
 
 
 def _start(
     table: Table, initial: Mapping[str, Any] | None, seed: int | None
 ) -> list[Tensor] | None:
-    """Policies that play all available actions, as priors of the path; ``None``: the game's."""
+    """Policies to start from, (1, H, S, A_i); ``None``: the game's priors."""
     if initial is not None:
-        given = read_policies(table, initial)
-        return [
-            (0.99 * policy + 0.01 * prior.exp()).log()
-            for policy, prior in zip(given, table.log_priors, strict=True)
-        ]
+        return [policy.expand(1, *policy.shape[1:]) for policy in read_policies(table, initial)]
     if seed is None:
         return None
-    return [policy.log() for policy in random_policies(table, seed).values()]
+    return list(random_policies(table, seed).values())
 
 
-Place = tuple[Array, Array, float]
-"""log π (Z, n), V (Z, N) and λ, or a direction there."""
+@dataclass
+class _Search:
+    """The best policies so far, and how they were found."""
 
+    table: Table
+    tolerance: float
+    max_steps: int
+    start: list[Tensor] | None
+    show: Progress = lambda entry: None
+    gap: float = float("inf")
+    best: list[Tensor] = field(default_factory=list)
+    certificate: Certificate | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    interrupted: bool = False
 
-class _Path:
-    """The branch, point by point, and the best policies certified so far."""
+    @property
+    def solved(self) -> bool:
+        """Whether the certificate says so."""
+        return self.gap <= self.tolerance
 
-    def __init__(self, table: Table, priors: list[Tensor] | None, tolerance: float) -> None:
-        self.table, self.tolerance = table, tolerance
-        self.system = LogitSystem(table, priors)
-        logs = np.where(self.system.free, self.system.log_priors, 0.0)
-        start = np.where(self.system.free, np.exp(logs), 0.0)
-        self.x: Place = (logs, self.system.values_of(start), 0.0)
-        self.history: list[dict[str, Any]] = []
-        self.gap = np.inf
-        self.best: list[Tensor] = []
-        self.certificate: Certificate | None = None
-        self.stopped = "raise `max_steps`"
-        self.place = "at a stop of"
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to try."""
+        return self.solved or self.interrupted
 
     @property
     def status(self) -> str:
         """Of the solution."""
-        if self.gap <= self.tolerance:
-            return "solved"
-        return "interrupted" if self.stopped == "interrupted" else "not converged"
+        return "solved" if self.solved else "interrupted" if self.interrupted else "not converged"
 
-    def follow(self, max_steps: int, show: Progress) -> None:
-        """Go along the branch until a Nash equilibrium is certified, or the path stalls."""
+    @property
+    def message(self) -> str:
+        """What was found, or where the search stalled and what to do next."""
+        return self.said[-1] if self.solved else "; ".join(self.said)
+
+    def by_path(self) -> None:
+        """Along the branch of logit equilibria, from the best policies so far."""
+        start = self.best_policies() or self.start
+        path = EquilibriumPath(self.table, start and _softened(self.table, start), self.tolerance)
+        path.follow(self.max_steps, self.show)
+        self.interrupted |= path.status == "interrupted"
+        assert path.certificate is not None
+        self._keep(path.best, path.certificate)
+        self._record(path.history)
+        self.said.append(path.message(principal=start is None))
+
+    def by_stages(self) -> None:
+        """By equilibria of the stage games, from the best policies so far."""
+        start = self.best_policies() or self.start
         try:
-            self._follow(max_steps, show)
-        except np.linalg.LinAlgError:
-            self.stopped = "try `seed=0` and others"
+            found = stagewise(self.table, initial=start, max_steps=self.max_steps, show=self.show)
         except KeyboardInterrupt:
-            self.stopped = "interrupted"
-        if self.gap > self.tolerance:
-            policies = self._policies(self.x)
-            self._certify(policies)
-            if self.stopped != "interrupted":
-                self._look_around(policies)
+            self.interrupted = True
+            self._keep_priors()
+            self.said.append("interrupted")
+            return
+        certificate = certify_tables(self.table, found.policies)
+        self._keep([policy.log() for policy in found.policies], certificate)
+        self._record(found.history)
+        gap = f"Nash gap {float(certificate.nash_gap_worst_state):.3g} from the worst state"
+        self.said.append(
+            f"{gap}, put together from equilibria of the stage games"
+            if found.settled
+            else f"values and stage equilibria did not settle: {gap}; raise `max_steps`, or try "
+            "`seed=0` and others"
+        )
 
-    def _look_around(self, policies: Array) -> None:
-        """Certify equilibria with the supports that the last point suggests."""
-        for least in (0.1, 1e-2, 1e-3):
-            used = np.zeros_like(self.system.free)
-            for part in self.system.of:
-                top = policies[:, part].max(-1, keepdims=True)
-                used[:, part] = policies[:, part] >= least * top
-            pure = self._purified(policies, used)
-            if pure is not None:
-                self._certify(pure.clip(0.0))
+    def best_policies(self) -> list[Tensor] | None:
+        """What to go on from; ``None`` at the start."""
+        return [log.exp() for log in self.best] or None
 
-    def _follow(self, max_steps: int, show: Progress) -> None:
-        up = (np.zeros_like(self.x[0]), np.zeros_like(self.x[1]), 1.0)
-        tangent, sign = self._tangent(self.system.at(*self.x), up)
-        size, length, before = 0.1, 0.0, tangent
-        milestone = 5.0
-        while len(self.history) < max_steps:
-            bend = size**2 / (2 * length) if length else 0.0
-            guess = _add(_add(self.x, size + bend, tangent), -bend, before)
-            found = self._correct(guess, _times(self._metric(self.x), tangent))
-            if found is None:
-                size = self._shorter(size)
-                continue
-            point, rounds = found
-            old, foreseen, new = (self._policies(x) for x in (self.x, guess, point))
-            off, moved = np.abs(new - foreseen).max(), np.abs(new - old).max()
-            if not (off <= FORESEEN and moved <= MOVED and point[2] >= 0):
-                size = self._shorter(size)
-                continue
-            equations = self.system.at(*point)
-            after, turned = self._tangent(equations, tangent)
-            if turned != sign and size > 1e-6:
-                # on another branch, or past a crossing of branches, which short steps go through
-                size = self._shorter(size)
-                continue
-            sign = turned
-            self.x, before, tangent, length = point, tangent, after, size
-            self._record(equations, show)
-            rate = point[2]
-            if rate > milestone and tangent[2] > 0:
-                milestone = 1.3 * rate
-                if self._finish(equations, tangent):
-                    return
-            growth = (0.3 * FORESEEN / max(off, 1e-12)) ** (1 / 3)
-            size *= min(2.0 if rounds <= 4 else 1.0, max(0.5, growth))
-
-    def _shorter(self, size: float) -> float:
-        if size < SHORTEST:
-            raise np.linalg.LinAlgError("no step is short enough")
-        return size / 2
-
-    def _correct(self, guess: Place, across: Place) -> tuple[Place, int] | None:
-        """Newton's method in the hyperplane ``across`` · (x − guess) = 0, if it contracts."""
-        point, last = guess, np.inf
-        for rounds in range(1, 8):
-            if not point[0].max() <= 3.0:
-                return None
-            equations = self.system.at(*point)
-            ahead = _dot(across, _add(point, -1.0, guess))
-            right = (equations.error, equations.error_values, ahead)
-            try:
-                (move,), _ = self.system.solve(equations, across, [right])
-            except np.linalg.LinAlgError:
-                return None
-            point = _add(point, -1.0, move)
-            step = _size(move, point)
-            # rounding in Q is multiplied by λ
-            enough = 1e-5 + 1e-14 * abs(point[2]) * (1 + np.abs(point[1]).max())
-            if step < enough:
-                return point, rounds
-            if not (step < 0.5 * last or step < 1e-3):
-                return None
-            last = step
-        return None
-
-    def _tangent(self, equations: Point, along: Place) -> tuple[Place, float]:
-        """The unit tangent at a point, not against ``along``, and its orientation."""
-        metric = self._metric((along[0], self.x[1], equations.rate), equations.policies)
-        right = (np.zeros_like(self.x[0]), np.zeros_like(self.x[1]), 1.0)
-        (null,), sign = self.system.solve(equations, _times(metric, along), [right])
-        return _scaled(null, _dot(_times(metric, null), null) ** -0.5), sign
-
-    def _metric(self, x: Place, policies: Array | None = None) -> Place:
-        """What a direction is weighted by: probabilities, values and λ relative to what they are.
-
-        In log π alone unused actions, whose logarithms are as large as λ, would hide all others.
-        """
-        policies = self._policies(x) if policies is None else policies
-        value = 1 / (1 + np.abs(x[1]).max()) ** 2
-        return policies**2, np.full_like(x[1], value), 1 / (1 + x[2]) ** 2
-
-    def _policies(self, x: Place) -> Array:
-        return np.where(self.system.free, np.exp(np.minimum(x[0], 3.0)), 0.0)
-
-    def _record(self, equations: Point, show: Progress) -> None:
-        entry = {
-            "iteration": len(self.history) + 1,
-            "temperature": self.system.scale / max(self.x[2], 1e-300),
-            "residual": float(np.abs(equations.error).max()),
-            "elbo": {},
-        }
-        self.history.append(entry)
-        show(entry)
-
-    def _finish(self, equations: Point, tangent: Place) -> bool:
-        """Whether the branch is at a Nash equilibrium, or next to one that can be certified."""
-        policies, values, rate = equations.policies, self.x[1], self.x[2]
-        # log π of an unused action falls in proportion to λ; that of a used one has a limit
-        used = self.system.free & ((tangent[0] * rate > -0.3 * tangent[2]) | (policies > 0.5))
-        if float(np.where(used, 0.0, policies).max()) <= NEAR:
-            pure = self._purified(policies, used)
-            if pure is not None and np.abs(pure - policies).max() <= NEAR:
-                self._certify(pure.clip(0.0))
-                if self.gap <= self.tolerance:
-                    self.place = "the limit of"
-                    return True
-        # without a regular limit the gap falls with 1/λ
-        gains = [
-            np.where(self.system.free[:, part], equations.q[:, part], -np.inf).max(-1)
-            - values[:, i]
-            for i, part in enumerate(self.system.of)
-        ]
-        if self.system.scale * float(np.max(gains)) <= self.tolerance:
-            self._certify(policies)
-            self.place = "on"
-            return self.gap <= self.tolerance
-        return False
-
-    def _purified(self, policies: Array, used: Array) -> Array | None:
-        """The policies (Z, n) with this support that make all used actions pay the same."""
-        if not all(used[:, part].any(-1).all() for part in self.system.of):
-            return None
-        pure = self.system.purify(policies, used)
-        return pure if pure is not None and pure.min() >= -1e-13 else None
-
-    def _certify(self, policies: Array) -> None:
-        """Certify policies (Z, n), and keep them if they are the best."""
-        here = (1, self.system.times, len(self.table.states), -1)
-        tables = []
-        for part in self.system.of:
-            probabilities = policies[:, part] / policies[:, part].sum(-1, keepdims=True)
-            tables.append(torch.from_numpy(probabilities).reshape(here).to(self.table.device))
-        certificate = certify_tables(self.table, tables)
+    def _keep(self, logs: list[Tensor], certificate: Certificate) -> None:
         gap = float(certificate.nash_gap_worst_state)
         if gap < self.gap or self.certificate is None:
-            self.gap, self.certificate = gap, certificate
-            self.best = [policy.log() for policy in tables]
+            self.gap, self.certificate, self.best = gap, certificate, logs
 
-    def message(self, *, principal: bool) -> str:
-        """What was found, or where the path stalled and what to do next."""
-        branch = "the principal branch" if principal else "a branch from other policies"
-        if self.gap <= self.tolerance:
-            return f"Nash gap {self.gap:.3g} from the worst state, {self.place} {branch}"
-        at = self.system.scale / max(self.x[2], 1e-300)
-        return (
-            f"{branch} ended at temperature {at:.3g}, with Nash gap {self.gap:.3g} from the worst "
-            f"state; {self.stopped}"
-        )
+    def _keep_priors(self) -> None:
+        shape = (1, self.table.horizon or 1, len(self.table.states))
+        logs = [prior.expand(*shape, prior.shape[-1]) for prior in self.table.log_priors]
+        self._keep(logs, certify_tables(self.table, [log.exp() for log in logs]))
+
+    def _record(self, history: list[dict[str, Any]]) -> None:
+        before = len(self.history)
+        self.history += [{**entry, "iteration": before + k + 1} for k, entry in enumerate(history)]
 
 
-def _add(x: Place, factor: float, y: Place) -> Place:
-    return x[0] + factor * y[0], x[1] + factor * y[1], float(x[2] + factor * y[2])
-
-
-def _times(x: Place, y: Place) -> Place:
-    return x[0] * y[0], x[1] * y[1], x[2] * y[2]
-
-
-def _scaled(x: Place, factor: float) -> Place:
-    return x[0] * factor, x[1] * factor, x[2] * factor
-
-
-def _dot(x: Place, y: Place) -> float:
-    return float((x[0] * y[0]).sum() + (x[1] * y[1]).sum() + x[2] * y[2])
-
-
-def _size(move: Place, x: Place) -> float:
-    """How large a move is, each unknown relative to what it is."""
-    return float(
-        max(
-            (np.abs(move[0]) / (1 + np.abs(x[0]))).max(),
-            np.abs(move[1]).max() / (1 + np.abs(x[1]).max()),
-            abs(move[2]) / (1 + abs(x[2])),
-        )
-    )
+def _softened(table: Table, policies: list[Tensor]) -> list[Tensor]:
+    """Log policies that play all available actions, as priors of a path."""
+    return [
+        (0.99 * policy + 0.01 * prior.exp()).log()
+        for policy, prior in zip(policies, table.log_priors, strict=True)
+    ]

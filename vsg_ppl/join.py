@@ -54,7 +54,7 @@ def join(
     probabilities = gather(_reached)
     if pieces[0][0].said.signal_values:
         successors, probabilities = _with_signals(successors, probabilities, sigma)
-        states = _signal_states(states, pieces[0][0].said.signal_values)
+        states = signal_states(states, pieces[0][0].said.signal_values)
         initial = (initial[:, None] * sigma[0]).reshape(-1)
         n *= signals
 
@@ -81,6 +81,8 @@ def join(
         horizon=horizon,
         acting=_acting(pieces, agents),
         name=name,
+        signals=tuple((site, len(drawn)) for site, drawn in pieces[0][0].said.signal_values),
+        signal_law=sigma if pieces[0][0].said.signal_values else None,
     )
     if horizon is None:
         return table
@@ -157,7 +159,8 @@ def _with_signals(
     return numbers.flatten(-2), (probabilities[..., None] * law).flatten(-2)
 
 
-def _signal_states(states: States, values: list[tuple[str, list[int]]]) -> States:
+def signal_states(states: States, values: list[tuple[str, list[int]]]) -> States:
+    """States with a value of every signal each, given the values of the signals by name."""
     like = (states.like, {name: 0 for name, _ in values})
     drawn = torch.tensor(list(product(*(support for _, support in values))))
     rows = torch.cat(

@@ -69,7 +69,9 @@ def logit_path(
         reached = path.follow(1.0 / temperature, max_steps)
         logs = path.logs()
         at = temperature if reached else 1.0 / float(path.x[-1].clamp_min(1e-12))
-        certificate = certify_tables(table, [log.exp() for log in logs], at)
+        certificate = certify_tables(
+            table, [log.exp() for log in logs], at, joint_entropy=entropy == "joint"
+        )
     gap = float(certificate.nash_gap)
     path.history.append(
         {

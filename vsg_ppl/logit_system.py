@@ -11,6 +11,7 @@ serves the equations of a Nash equilibrium with a given support.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -31,8 +32,28 @@ DENSE_VALUES = 1200
 LARGEST = 8000
 """Values (in one-shot games actions) beyond which a game is refused: they must fit in a matrix."""
 
+ROUGH_RATE = 100.0
+"""λ up to which the linear solutions are exact enough for steps without refinement."""
+
 LARGEST_MIXED = 6000
 """Actions in mixed policies beyond which `LogitSystem.purify` gives up: its matrix is dense."""
+
+
+Place = tuple[Array, Array, float]
+"""log π (Z, n), V (Z, N) and λ, or a direction there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Factored:
+    """Linear equations that are ready to be solved.
+
+    Attributes:
+        solve: the solution of a right side, both a `Place`.
+        sign: of the determinant; 0 where it is unknown.
+    """
+
+    solve: Callable[[Place], Place]
+    sign: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +85,17 @@ class Point:
     rate: float
 
 
+def path_unknowns(table: Table) -> int:
+    """How many values, in one-shot games actions, a path has."""
+    each = sum(table.sizes) if table.horizon == 1 or not table.discount else len(table.agents)
+    return len(table.states) * (table.horizon or 1) * each
+
+
+def fits_path(table: Table) -> bool:
+    """Whether a path is not too large for `LogitSystem`."""
+    return path_unknowns(table) <= LARGEST
+
+
 class LogitSystem:
     """A game without a batch as arrays, and its equations.
 
@@ -84,11 +116,11 @@ class LogitSystem:
         self.states = self.times * here
         self.actions = sum(self.sizes)
         self.discount = 0.0 if table.horizon == 1 else float(table.discount)
-        unknowns = self.states * (self.agents if self.discount else self.actions)
-        if unknowns > LARGEST:
+        if not fits_path(table):
+            what = "values" if self.discount else "actions"
             raise GameError(
-                f"the path has {unknowns:,} {'values' if self.discount else 'actions'} in "
-                f"{self.states:,} states, and takes at most {LARGEST:,}",
+                f"the path has {path_unknowns(table):,} {what} in {self.states:,} states, "
+                f"and takes at most {LARGEST:,}",
                 hint="`nash`, whose cost is linear in the states.",
             )
         ends = np.cumsum(self.sizes)
@@ -97,6 +129,10 @@ class LogitSystem:
         ]
         owner = np.repeat(np.arange(self.agents), self.sizes)
         self.others = owner[:, None] != owner
+        # the axes of the others' actions in (Z, A_1, ..., A_N)
+        self.beside = [
+            tuple(1 + k for k in range(self.agents) if k != i) for i in range(self.agents)
+        ]
         spread = max(float(reward.max() - reward.min()) for reward in table.rewards)
         self.scale = spread or 1.0
         self.rewards = np.stack([self._every(r) / self.scale for r in table.rewards])
@@ -185,7 +221,8 @@ class LogitSystem:
             policies[:, part] /= policies[:, part].sum(-1, keepdims=True)
         others, _ = self._chances(policies)
         payoffs = self.payoffs(values)
-        given = self._given(payoffs, others)  # E[payoff^i | a^j], (N, Z, n)
+        slopes = self._slopes(payoffs, policies)
+        given = self._given(payoffs, policies, slopes)
         q = np.concatenate([given[i][:, self.of[i]] for i in range(self.agents)], -1)
         scores = self.log_priors + rate * q
         error, aims = np.zeros_like(q), np.zeros_like(q)
@@ -196,7 +233,6 @@ class LogitSystem:
             aims[:, part] = weight / total
             off = logs[:, part] - (scores[:, part] - top - np.log(total))
             error[:, part] = np.where(self.free[:, part], off, 0.0)
-        slopes = self._slopes(payoffs, policies)
         block = -rate * (slopes - q[..., None] * self.others) * policies[:, None, :]
         by_rate = -q
         for part in self.of:
@@ -238,12 +274,20 @@ class LogitSystem:
         shape[i] = self.sizes[i]
         return x.reshape(self.states, *shape)
 
-    def _given(self, payoffs: Array, others: list[Array]) -> Array:
-        parts = []
-        for j, chance in enumerate(others):
-            axes = tuple(2 + k for k in range(self.agents) if k != j)
-            parts.append((payoffs * chance).sum(axes))
-        return np.concatenate(parts, -1)
+    def _given(self, payoffs: Array, policies: Array, slopes: Array) -> Array:
+        """E[ payoff^i | a^j ], (N, Z, n), of the means given two agents' actions."""
+        if self.agents == 1:
+            return payoffs
+        out = np.empty((self.agents, self.states, self.actions))
+        for i, own in enumerate(self.of):
+            for j, part in enumerate(self.of):
+                if i != j:
+                    out[i, :, part] = np.einsum(
+                        "sab,sa->sb", slopes[:, own, part], policies[:, own]
+                    )
+            other = self.of[1 if i == 0 else 0]
+            out[i, :, own] = np.einsum("sab,sb->sa", slopes[:, own, other], policies[:, other])
+        return out
 
     def _slopes(self, payoffs: Array, policies: Array) -> Array:
         """dQ^i(a) / dπ^j(b), (Z, n, n); 0 where i = j."""
@@ -266,34 +310,29 @@ class LogitSystem:
         shape[k] = self.sizes[k]
         return policies[:, self.of[k]].reshape(self.states, *shape)
 
-    def solve(
-        self, point: Point, border: tuple[Array, Array, float], rights: list[Any]
-    ) -> tuple[list[tuple[Array, Array, float]], float]:
-        """Solutions of the linear equations with a last row, the border, by which they are square.
+    def factored(self, point: Point, border: Place) -> Factored:
+        """The linear equations with a last row, the border, by which they are square.
 
         Args:
             point: where.
             border: a row by log π, V and λ, (Z, n), (Z, N) and a number.
-            rights: right sides, each of a (Z, n), a (Z, N) and a number.
-
-        Returns:
-            The solutions, shaped like the right sides, and the determinant's sign (0: unknown).
         """
         if not self.discount:
-            return self._one_shot(point, border, rights)
+            return self._one_shot(point, border)
         solver, sign = self._eliminated(point, border)
-        out = []
-        for right in rights:
+
+        def solve(right: Place) -> Place:
             p, v, rate = solver(right)
+            if point.rate < ROUGH_RATE:
+                return p, v, rate
             # λ multiplies rounding in the elimination; refinement takes that back
             got = self._product(point, border, (p, v, rate))
             more = solver((right[0] - got[0], right[1] - got[1], right[2] - got[2]))
-            out.append((p + more[0], v + more[1], rate + more[2]))
-        return out, sign
+            return p + more[0], v + more[1], rate + more[2]
 
-    def _product(
-        self, point: Point, border: tuple[Array, Array, float], x: tuple[Array, Array, float]
-    ) -> tuple[Array, Array, float]:
+        return Factored(solve, sign)
+
+    def _product(self, point: Point, border: Place, x: Place) -> Place:
         """The derivative and the border, applied to a direction."""
         p, v, rate = x
         off = np.einsum("sab,sb->sa", point.block, p) + self._by_values(point, v)
@@ -303,7 +342,7 @@ class LogitSystem:
         last = (border[0] * p).sum() + (border[1] * v).sum() + border[2] * rate
         return off + point.by_rate * rate, values, float(last)
 
-    def _eliminated(self, point: Point, border: tuple[Array, Array, float]) -> tuple[Any, float]:
+    def _eliminated(self, point: Point, border: Place) -> tuple[Any, float]:
         """A function that solves for a right side, and the determinant's sign."""
         row, row_values, row_rate = border
         inverse = np.linalg.inv(point.block)
@@ -348,7 +387,7 @@ class LogitSystem:
                 x = _substituted(self.nearby, target)
             return x
 
-        def solver(right: tuple[Array, Array, float]) -> tuple[Array, Array, float]:
+        def solver(right: Place) -> Place:
             first = np.einsum("sxa,sa->sx", sides, right[0])
             target = np.append((right[1] - first[:, :-1]).ravel(), right[2] - first[:, -1].sum())
             x = solve(target)
@@ -358,9 +397,7 @@ class LogitSystem:
 
         return solver, sign
 
-    def _one_shot(
-        self, point: Point, border: tuple[Array, Array, float], rights: list[Any]
-    ) -> tuple[list[tuple[Array, Array, float]], float]:
+    def _one_shot(self, point: Point, border: Place) -> Factored:
         """Values follow from policies, so that folds are where a state's block is singular."""
         z, n = self.states, self.actions
         row = border[0] - np.einsum("sx,sxa->sa", border[1], point.by_policy)
@@ -369,25 +406,23 @@ class LogitSystem:
             matrix[s * n : (s + 1) * n, s * n : (s + 1) * n] = point.block[s]
         matrix[:-1, -1], matrix[-1, :-1] = point.by_rate.ravel(), row.ravel()
         matrix[-1, -1] = border[2]
-        targets = [
-            np.append(right[0].ravel(), right[2] - (border[1] * right[1]).sum()) for right in rights
-        ]
         factors = _factors(matrix)
-        out = []
-        for right, target in zip(rights, targets, strict=True):
+
+        def solve(right: Place) -> Place:
+            target = np.append(right[0].ravel(), right[2] - (border[1] * right[1]).sum())
             x = _substituted(factors, target)
             p = x[:-1].reshape(z, n)
             v = right[1] - np.einsum("sxa,sa->sx", point.by_policy, p)
-            out.append((p, v, float(x[-1])))
-        return out, _sign(factors)
+            return p, v, float(x[-1])
+
+        return Factored(solve, _sign(factors))
 
     def _by_values(self, point: Point, values: Array) -> Array:
         """The derivative of the policies' equations by V, applied to a change of V: (Z, n)."""
         ahead = self.expected(values).transpose(2, 0, 1).reshape(self.rewards.shape)
-        given = self._given(ahead, point.ahead)
         out = np.empty_like(point.q)
         for i, part in enumerate(self.of):
-            change = given[i][:, part]
+            change = (ahead[i] * point.ahead[i]).sum(self.beside[i])
             out[:, part] = change - (point.aims[:, part] * change).sum(-1, keepdims=True)
         return -self.discount * point.rate * np.where(self.free, out, 0.0)
 
@@ -453,17 +488,19 @@ class LogitSystem:
             others, joint = self._chances(policies)
             values = self.values_of(policies)
             payoffs = self.payoffs(values)
-            given = self._given(payoffs, others)
+            slopes = self._slopes(payoffs, policies)
+            given = self._given(payoffs, policies, slopes)
             q = given[owner, where, what]
-            slope = self._slopes(payoffs, policies)[where[:, None], what[:, None], what]
+            slope = slopes[where[:, None], what[:, None], what]
             slope = slope * (where[:, None] == where)
             if self.discount:
                 eye = np.eye(self.states)
-                chances = np.stack([others[i][s] for i, s in zip(owner, where, strict=True)])
-                for chance, i, k in zip(chances, owner, what, strict=True):
-                    along = np.moveaxis(chance, i, 0)
-                    other = np.arange(len(along)) != k - self.of[i].start
-                    along[other] = 0.0
+                chances = np.empty((len(where), *self.sizes))
+                for i, part in enumerate(self.of):
+                    mine = owner == i
+                    shape = [size if k == i else 1 for k, size in enumerate(self.sizes)]
+                    alone = np.eye(self.sizes[i])[what[mine] - part.start]
+                    chances[mine] = others[i][where[mine]] * alone.reshape(len(alone), *shape)
                 moves = self.discount * self._moves(chances, where)
                 system = eye - self.discount * self._moves(joint)
                 visits = np.linalg.solve(system.T, moves.T).T  # γ P_a (I − γ P_π)^{-1}

@@ -324,7 +324,9 @@ class _Run:
 
     def _certify(self) -> Certificate:
         policies = [log.exp() for log in self.logs]
-        certificate = certify_tables(self.table, policies, self.temperature)
+        certificate = certify_tables(
+            self.table, policies, self.temperature, joint_entropy=self.entropy == "joint"
+        )
         gap = certificate.largest_gap
         if self.best is None or gap < self.best[0]:
             self.best = gap, [log.clone() for log in self.logs], certificate, self.temperature

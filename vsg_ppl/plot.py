@@ -9,7 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vsg_ppl.plot_history import STORY, draw_history, heading
+from vsg_ppl.plot_history import STORY, draw_history, heading, tells
+from vsg_ppl.plot_joint import joint_panels
 from vsg_ppl.plot_panels import (
     INK,
     ROWS,
@@ -35,6 +36,9 @@ PLAYS, STEPS = 500, 200
 
 def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
     """Policies as heat maps; beside them gap, residual, temperature and ELBOs by iteration.
+
+    Of a correlated equilibrium of a one-shot game of two agents, beside them the law of the signal
+    and of what is played.
 
     A policy of a game with a horizon is drawn over time if the game is small, else at the first and
     the last time. Of many states, those are shown that play visits most. A mean-field game's
@@ -65,12 +69,18 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
     cell, high = inches(grid)
     wide = max(len(row) for row in grid) * cell + 1.0
     wide = max(wide, 4.0)
-    story = STORY if solution.history else 0.0
+    joint = joint_panels(solution)
+    beside = inches(joint) if joint else (0.0, 0.0)
+    high = max(high, beside[1])
+    story = beside[0] + 1.4 if joint else STORY if tells(solution) else 0.0
     figure = Figure(figsize=(wide + story, high), layout="constrained")
     if story:
         parts: Any = figure.subfigures(1, 2, width_ratios=(wide, story), wspace=0.02)
         draw_panels(parts[0], grid, cell, notes)
-        draw_history(parts[1], solution)
+        if joint:
+            draw_panels(parts[1], joint, beside[0], [])
+        else:
+            draw_history(parts[1], solution)
     else:
         draw_panels(figure, grid, cell, notes)
     figure.suptitle(heading(solution), fontsize=11, color=INK, parse_math=False)

@@ -10,11 +10,16 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from vsg_ppl.certificate import Certificate
+from vsg_ppl.correlated_certificate import CorrelatedCertificate
+from vsg_ppl.mean_field_certificate import MeanFieldCertificate
 from vsg_ppl.plot_panels import INK, LINES, PALE, short
 from vsg_ppl.solution import Solution
 
 STORY = 5.0
 """Inches for the history."""
+
+Curve = tuple[str, dict[str, Any], list[tuple[float, float]]]
+"""Label, style, and points."""
 
 GAP: dict[str, Any] = {"color": LINES[1], "lw": 1.2, "marker": "o", "ms": 3.5}
 CURVES: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -24,6 +29,13 @@ CURVES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("exploitability", "exploitability", GAP),
     ("nash_gap", "Nash gap", GAP),
 )
+
+
+GAPS = {
+    Certificate: "Nash gap",
+    CorrelatedCertificate: "correlated gap",
+    MeanFieldCertificate: "exploitability",
+}
 
 
 def draw_history(part: SubFigure, solution: Solution) -> None:
@@ -41,9 +53,16 @@ def draw_history(part: SubFigure, solution: Solution) -> None:
         axis.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_gaps(axis: Axes, solution: Solution) -> None:
-    """Gap, residual and temperature, on one logarithmic axis."""
-    curves: list[tuple[str, dict[str, Any], list[tuple[float, float]]]] = []
+def tells(solution: Solution) -> bool:
+    """Whether the history has something to draw."""
+    return bool(_curves(solution)) or any(entry.get("elbo") for entry in solution.history)
+
+
+def _curves(solution: Solution) -> list[Curve]:
+    """Gap, residual and temperature where they are positive."""
+    if not solution.history:
+        return []
+    curves: list[Curve] = []
     for key, label, style in CURVES:
         points = _series(solution, [entry.get(key) for entry in solution.history])
         if key == "nash_gap" and isinstance(solution.certificate, Certificate):
@@ -55,6 +74,12 @@ def _draw_gaps(axis: Axes, solution: Solution) -> None:
             curves.append(
                 (label, {**({"marker": "."} if len(points) == 1 else {}), **style}, points)
             )
+    return curves
+
+
+def _draw_gaps(axis: Axes, solution: Solution) -> None:
+    """Draw the curves on one logarithmic axis."""
+    curves = _curves(solution)
     if not curves:
         return
     floor = _floor(curves)
@@ -67,7 +92,7 @@ def _draw_gaps(axis: Axes, solution: Solution) -> None:
         axis.set_ylim(bottom=floor)
 
 
-def _floor(curves: list[tuple[str, dict[str, Any], list[tuple[float, float]]]]) -> float:
+def _floor(curves: list[Curve]) -> float:
     """Below it are rounding errors, which are nothing to look at; 0 if nothing is above."""
     most = max(y for *_, points in curves for _, y in points)
     gaps = [
@@ -127,9 +152,13 @@ def _series(solution: Solution, values: list[Any]) -> list[tuple[float, float]]:
 
 def heading(solution: Solution) -> str:
     """What the picture is of: the game, the concept, the status and the gap."""
-    concepts = {"nash": "Nash equilibrium", "mean_field": "mean-field equilibrium"}
+    concepts = {
+        "nash": "Nash equilibrium",
+        "correlated": "correlated equilibrium",
+        "mean_field": "mean-field equilibrium",
+    }
     concept = concepts.get(solution.concept, solution.concept)
-    gap = "Nash gap" if isinstance(solution.certificate, Certificate) else "exploitability"
+    gap = GAPS[type(solution.certificate)]
     what = f"{gap} {solution.certificate.largest_gap:.3g}"
     if solution.temperature:
         what += f" at temperature {solution.temperature:.3g}"

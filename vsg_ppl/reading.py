@@ -65,7 +65,10 @@ def check_policy(table: Table, agent: str, policy: Tensor) -> Tensor:
     if not fits:
         raise GameError(
             f"the policy of '{agent}' has shape {shape}; expected {wanted}: a probability for each "
-            "state and action"
+            "state and action",
+            hint="the `game` of the solution that they come from, if they answer a public signal."
+            if not table.signals and len(shape) > 1 and n and shape[-2] % n == 0 and shape[-2] > n
+            else None,
         )
 
     def where(place: tuple[int, ...]) -> str:

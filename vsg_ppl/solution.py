@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from vsg_ppl.certificate import Certificate
+from vsg_ppl.correlated_certificate import CorrelatedCertificate
 from vsg_ppl.errors import GameError
 from vsg_ppl.mean_field_certificate import MeanFieldCertificate
+from vsg_ppl.signal_table import signal_rows
 from vsg_ppl.structure import to_json
 from vsg_ppl.table import Table
 from vsg_ppl.vpg import soft_values
@@ -29,7 +32,7 @@ class Solution:
     Attributes:
         game: the game program; ``None`` when only a table was given, or after `load` without one.
         table: the game's table.
-        concept: of equilibrium, ``"nash"`` or ``"mean_field"``.
+        concept: of equilibrium, ``"nash"``, ``"correlated"`` or ``"mean_field"``.
         policies: what each agent executes, (S, A), or (H, S, A) with a horizon; a leading (B,) for
             a batch of games. Rows follow ``table.states``, columns ``table.actions``.
         values: each agent's expected return by state, (S,) or (H, S), without entropy.
@@ -46,6 +49,9 @@ class Solution:
             factorisation.
         crowd: L(s, a) of a mean-field game, (H, S, A) or (S, A). Its table is that of one agent
             amid this crowd.
+        signal: σ(ω|s) of a correlated equilibrium, (S, Ω) or (H, S, Ω) over the states without the
+            public signal; ``table.states`` are these with a value of the signal, which counts
+            fastest.
     """
 
     game: Any
@@ -53,7 +59,7 @@ class Solution:
     concept: str
     policies: dict[str, Tensor]
     values: dict[str, Tensor]
-    certificate: Certificate | MeanFieldCertificate
+    certificate: Certificate | CorrelatedCertificate | MeanFieldCertificate
     temperature: float
     factorisation: str
     iterations: int
@@ -63,6 +69,7 @@ class Solution:
     history: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, Tensor] = field(default_factory=dict)
     crowd: Tensor | None = None
+    signal: Tensor | None = None
 
     def __repr__(self) -> str:
         return (
@@ -87,6 +94,31 @@ class Solution:
         if self.crowd is None:
             raise GameError(f"{self.table.name} has no crowd: it is no mean-field game")
         return self.crowd.sum(-1)
+
+    @property
+    def joint(self) -> Tensor:
+        """What is played, Σ_ω σ(ω|s) Π_i π^i(a^i|s, ω) (§5.3): (S, A_1, ..., A_N), or (H, S, ...).
+
+        >>> import vsg_ppl as vsg
+        >>> from vsg_ppl.models import BattleOfTheSexes
+        >>> vsg.correlated(BattleOfTheSexes(), signals=2).joint[0, 0]
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.5000]], dtype=torch.float64)
+        """
+        self._alone("a law of joint actions")
+        n = len(self.table.agents)
+        wide = []
+        for i, policy in enumerate(self.policies.values()):
+            shape = [-1 if k == i else 1 for k in range(n)]
+            wide.append(policy.reshape(*policy.shape[:-1], *shape))
+        joint: Tensor = prod(wide[1:], start=wide[0])
+        if self.signal is None:
+            return joint
+        first = self.signal.ndim - 2
+        by_signal = joint.unflatten(first, self.signal.shape[-2:])
+        law = self.signal.reshape(*self.signal.shape, *[1] * n)
+        mixed: Tensor = (by_signal * law).sum(first + 1)
+        return mixed
 
     def guide(self, agent: str) -> FixedPolicy:
         """The agent's policy as a Pyro program, to use in models and guides.
@@ -170,6 +202,7 @@ class Solution:
             "status": self.status,
             "message": self.message,
             "certificate": self.certificate.to_dict(),
+            **({} if self.signal is None else {"signal": signal_rows(self.table)}),
             "policies": {agent: self._rows(agent) for agent in self.table.agents},
         }
 
@@ -199,13 +232,16 @@ def shown(table: Table, x: Tensor) -> Tensor:
     return x if table.batched else x[0]
 
 
-def solution_of(game: Any, table: Table, logs: list[Tensor], **found: Any) -> Solution:
+def solution_of(
+    game: Any, table: Table, logs: list[Tensor], *, concept: str = "nash", **found: Any
+) -> Solution:
     """The solution in which the agents play log policies (B, H, S, A_i), in the table's order.
 
     Args:
         game: what the solver was given, a program or the table itself.
         table: the game's table.
         logs: log π of every agent.
+        concept: of equilibrium.
         found: the solution's other attributes.
     """
     values = soft_values(table, logs, 1.0, "none")
@@ -213,7 +249,7 @@ def solution_of(game: Any, table: Table, logs: list[Tensor], **found: Any) -> So
     return Solution(
         game=None if isinstance(game, Table) else game,
         table=table,
-        concept="nash",
+        concept=concept,
         policies={agent: shown(table, logs[i].exp()) for i, agent in named},
         values={agent: shown(table, values[..., i]) for i, agent in named},
         **found,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from vsg_ppl.table import Table, check_simplex
 
 METHODS = ("laplace", "map", "svi", "nuts")
 """Of inference."""
+
+CONCEPTS = ("nash", "correlated", "mean_field")
+"""Of equilibrium."""
 
 STATUSES = ("solved", "not converged", "interrupted")
 """Of what is inferred."""
@@ -52,6 +55,14 @@ def check_table(table: Table) -> None:
         _fits("what is reachable", table.reachable, (), (times, n), of=torch.bool)
     if table.acting is not None:
         _fits("who acts when", table.acting, (times,), (count,), of=torch.bool)
+    if bool(table.signals) != (table.signal_law is not None):
+        raise GameError("there are signals without a law, or a law without signals")
+    if table.signal_law is not None:
+        omega = prod(size for _, size in table.signals)
+        if omega < 1 or n % omega:
+            raise GameError(f"{n} states are not those of some with {omega} values of the signals")
+        _fits("the law of the signals", table.signal_law, (times,), (n // omega, omega))
+        check_simplex(table.signal_law, "the probabilities of the signals")
 
 
 def check_results(table: Table, tree: dict[str, Any]) -> None:
@@ -70,10 +81,16 @@ def check_results(table: Table, tree: dict[str, Any]) -> None:
     for agent, answer in tree["answers"].items():
         table.number(agent)
         _fits(f"the answers of '{agent}'", answer, (), (*batch, *times, n, *table.sizes))
+    if tree["concept"] not in CONCEPTS:
+        raise GameError(f"the concept is {tree['concept']!r}, not one of {', '.join(CONCEPTS)}")
     if (tree["concept"] == "mean_field") != (tree.get("crowd") is not None):
         raise GameError(f"a crowd belongs to mean-field games, and this is {tree['concept']}")
     if tree["concept"] == "mean_field":
         _check_crowd(table, tree)
+    if (tree["concept"] == "correlated") != (tree.get("signal") is not None):
+        raise GameError(f"a law of signals belongs to correlated equilibria, not {tree['concept']}")
+    if tree["concept"] == "correlated":
+        _check_signal(table, tree)
 
 
 def check_inference(table: Table, tree: dict[str, Any]) -> None:
@@ -145,6 +162,21 @@ def _check_crowd(table: Table, tree: dict[str, Any]) -> None:
         if not _is_number(number):
             if key != "regularised" or number is not None:
                 raise GameError(f"the certificate's {key} is {number!r}, not a number")
+
+
+def _check_signal(table: Table, tree: dict[str, Any]) -> None:
+    """Raise `GameError` unless the law of the signal is that of the table."""
+    signal, law, certificate = tree["signal"], table.signal_law, tree["certificate"]
+    if table.batched or law is None:
+        raise GameError("a correlated equilibrium is that of one game with a public signal")
+    shape = (len(law[0]), law.shape[-1])
+    _fits("the signal", signal, (), shape if table.horizon is None else (table.horizon, *shape))
+    if not ((signal - (law[0] if table.horizon is None else law)).abs() <= 1e-9).all():
+        raise GameError("the law of the signal is not that of the game")
+    for key, number in certificate.items():
+        several = number.values() if isinstance(number, dict) else [number]
+        if not all(_is_number(x) for x in several if key != "best_welfare" or x is not None):
+            raise GameError(f"the certificate's {key} is {number!r}, not a number")
 
 
 def _fits(

@@ -26,6 +26,7 @@ PARTS = {
     "reachable": "reachable states",
     "acting": "agents at some time",
     "batched": "batch",
+    "signal_law": "law of the signals",
 }
 """Parts of a table in words."""
 
@@ -70,6 +71,7 @@ def read_table(tree: dict[str, Any]) -> Table:
             "states": States(like, values),
             "log_priors": tuple(tree["log_priors"]),
             "rewards": tuple(tree["rewards"]),
+            "signals": tuple((name, size) for name, size in tree.get("signals", ())),
         }
     )
     check_table(table)

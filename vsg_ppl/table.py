@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import log, prod
+from math import prod
 from typing import Any
 
 import torch
@@ -64,6 +64,9 @@ class Table:
             has its first action alone available.
         batched: whether the leading dimension is the user's, or of size 1 and not to be shown.
         name: of the game.
+        signals: public signals by name, with the number of their values; a state is then a state
+            of the program with a value of each, which count fastest (§5.3).
+        signal_law: σ(ω|s), (H|1, S/Ω, Ω) for Ω joint values of the signals.
     """
 
     agents: tuple[str, ...]
@@ -80,6 +83,8 @@ class Table:
     acting: Tensor | None = None
     batched: bool = False
     name: str = "game"
+    signals: tuple[tuple[str, int], ...] = ()
+    signal_law: Tensor | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -122,6 +127,7 @@ class Table:
             initial=self.initial.to(device),
             reachable=None if self.reachable is None else self.reachable.to(device),
             acting=None if self.acting is None else self.acting.to(device),
+            signal_law=None if self.signal_law is None else self.signal_law.to(device),
         )
 
     def summary(self) -> dict[str, Any]:
@@ -141,124 +147,6 @@ class Table:
             "time_dependent": self.times > 1,
             "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         }
-
-
-def from_arrays(
-    rewards: Tensor,
-    transitions: Tensor | None = None,
-    *,
-    discount: float = 1.0,
-    horizon: int | None = None,
-    initial: Tensor | None = None,
-    agents: Sequence[str] | None = None,
-    batched: bool = False,
-    name: str = "arrays",
-) -> Table:
-    """A table from dense arrays, many games at once with ``batched=True``.
-
-    Args:
-        rewards: r^i(s, a), shape (N, S, A_1, ..., A_N); with ``batched`` a leading (B,).
-        transitions: P(s'|s, a), shape (S, A_1, ..., A_N, S), or (B, ...); ``None`` for one-shot
-            games, which then have horizon 1.
-        discount: γ.
-        horizon: number of decisions, ``None`` for infinite.
-        initial: P(s_0), shape (S,) or (B, S); uniform by default.
-        agents: names; ``agent1, agent2, ...`` by default.
-        batched: whether a batch dimension leads.
-        name: of the game.
-
-    Raises:
-        GameError: wrong shapes, entries that are not finite, probabilities off the simplex.
-
-    >>> table = from_arrays(torch.rand(1000, 2, 1, 10, 10), batched=True)
-    >>> table.batch, table.sizes, table.horizon
-    (1000, (10, 10), 1)
-    """
-    rewards = torch.as_tensor(rewards, dtype=torch.float64)
-    if not batched:
-        rewards = rewards[None]
-    n_agents = rewards.shape[1] if rewards.ndim > 1 else 0
-    if rewards.ndim != 3 + n_agents or n_agents == 0:
-        shown = tuple(rewards.shape[0 if batched else 1 :])
-        raise GameError(
-            f"the rewards have shape {shown}; expected {'(B, ' if batched else '('}N, S, "
-            "A_1, ..., A_N), one action dimension for each of the N agents"
-        )
-    if not torch.isfinite(rewards).all():
-        bad = (~torch.isfinite(rewards)).nonzero()[0].tolist()[0 if batched else 1 :]
-        raise GameError(f"the reward at index {tuple(bad)} is not finite")
-    n_states, sizes = rewards.shape[2], tuple(rewards.shape[3:])
-    if transitions is None:
-        if n_states != 1 and horizon != 1:
-            raise GameError(
-                f"{n_states} states and no transitions", hint="pass transitions, or horizon=1."
-            )
-        horizon = 1
-        probabilities = torch.zeros((1, 1, n_states) + (1,) * n_agents + (n_states,))
-        probabilities[..., 0] = 1.0
-        probabilities = probabilities.double()
-    else:
-        probabilities = torch.as_tensor(transitions, dtype=torch.float64)
-        if probabilities.ndim == 2 + n_agents:
-            probabilities = probabilities[None]
-        if tuple(probabilities.shape[1:]) != (n_states, *sizes, n_states):
-            raise GameError(
-                f"the transitions have shape {tuple(transitions.shape)}; expected "
-                f"{(n_states, *sizes, n_states)}"
-            )
-        check_simplex(probabilities, "the transition probabilities", _where(batched))
-        probabilities = probabilities / probabilities.sum(-1, keepdim=True)
-        probabilities = probabilities[:, None]
-    if initial is None:
-        law = torch.full((1, n_states), 1.0 / n_states, dtype=torch.float64)
-    else:
-        law = torch.as_tensor(initial, dtype=torch.float64)
-        law = law[None] if law.ndim == 1 else law
-        if law.shape[-1] != n_states:
-            raise GameError(f"the initial law has {law.shape[-1]} entries for {n_states} states")
-        check_simplex(law, "the probabilities of the initial law", _where(batched))
-        law = law / law.sum(-1, keepdim=True)
-    if not 0 <= discount <= 1:
-        raise GameError(f"the discount is {discount:g}, not in [0, 1]")
-    if horizon is not None and (not float(horizon).is_integer() or horizon < 1):
-        raise GameError(f"the horizon is {horizon!r}; it counts decisions, 1 or more")
-    if horizon is None and discount == 1:
-        raise GameError(
-            f"discount {discount:g} and no horizon: the game never ends",
-            hint="discount=0.9, or horizon=10.",
-        )
-    names = tuple(agents) if agents is not None else tuple(f"agent{i + 1}" for i in range(n_agents))
-    if len(names) != n_agents or len(set(names)) != n_agents:
-        raise GameError(f"the names {', '.join(names)} are not {n_agents} different ones")
-    device = rewards.device
-    return Table(
-        agents=names,
-        actions=tuple(
-            Actions((agent,), (size,), (tuple(map(str, range(size))),))
-            for agent, size in zip(names, sizes, strict=True)
-        ),
-        states=States(torch.tensor(0), torch.arange(n_states)[:, None]),
-        log_priors=tuple(
-            torch.full((1, 1, n_states, size), -log(size), dtype=torch.float64, device=device)
-            for size in sizes
-        ),
-        rewards=tuple(rewards[:, i, None] for i in range(n_agents)),
-        successors=None,
-        probabilities=probabilities.to(device),
-        initial=law.to(device),
-        discount=float(discount),
-        horizon=horizon,
-        batched=batched,
-        name=name,
-    )
-
-
-def _where(batched: bool) -> Callable[[tuple[int, ...]], str]:
-    def where(place: tuple[int, ...]) -> str:
-        shown = place if batched else place[1:]
-        return f"at index {shown}" if shown else ""
-
-    return where
 
 
 def check_simplex(

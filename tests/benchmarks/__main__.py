@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tests.benchmarks import (
     exact_elbo,
+    exact_equilibria,
     growth,
     logit_batch,
     markov_qre,
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "logit_batch": logit_batch,
     "markov_qre": markov_qre,
     "exact_elbo": exact_elbo,
+    "exact_equilibria": exact_equilibria,
     "mean_field": mean_field,
     "opponent_inference": opponent_inference,
     "growth": growth,

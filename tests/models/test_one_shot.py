@@ -14,6 +14,7 @@ from vsg_ppl.models import (
     MatchingPennies,
     PrisonersDilemma,
     RockPaperScissors,
+    Shapley,
     ThreeAgents,
 )
 
@@ -110,6 +111,40 @@ def test_rock_paper_scissors():
     assert (row + col == 0).all()
     assert nash_gap([row, col], [[1 / 3] * 3] * 2) == pytest.approx(0, abs=1e-15)
     assert pure_equilibria([row, col]) == []
+
+
+def test_shapley():
+    row, col = payoffs(Shapley())
+    assert row.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert col.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert pure_equilibria([row, col]) == []
+    assert nash_gap([row, col], [[1 / 3] * 3] * 2) == pytest.approx(0, abs=1e-15)
+    assert (row.mean(), col.mean()) == pytest.approx((1 / 3, 1 / 3))
+
+
+def test_shapley_correlated_by_a_mediator():
+    """The six pairs at which somebody is paid, all alike: 1/2 each, and nobody disobeys."""
+    row, col = payoffs(Shapley())
+    law = (row + col) / 6
+    assert law.sum() == pytest.approx(1) and (law > 0).sum() == 6
+    for told, other in product(range(3), repeat=2):
+        assert law[told] @ (row[told] - row[other]) >= 0
+        assert law[:, told] @ (col[:, told] - col[:, other]) >= 0
+    assert ((law * row).sum(), (law * col).sum()) == pytest.approx((1 / 2, 1 / 2))
+
+
+def test_fictitious_play_circles_in_shapleys_game():
+    """Each answers what the other did so far; paid pairs in a row grow ever longer."""
+    row, col = payoffs(Shapley())
+    counts, runs, last = [np.array([1.0, 0, 0]), np.array([0, 1.0, 0])], [], None
+    for _ in range(20_000):
+        pair = (int((row @ counts[1]).argmax()), int((counts[0] @ col).argmax()))
+        counts[0][pair[0]] += 1
+        counts[1][pair[1]] += 1
+        runs = [*runs[:-1], runs[-1] + 1] if pair == last else [*runs, 1]
+        last = pair
+    assert runs[-2] > runs[-5] > runs[-8] > 100
+    assert max(abs(c / c.sum() - 1 / 3).max() for c in counts) > 0.05
 
 
 def test_hedge():
