@@ -31,6 +31,7 @@ from vsg_ppl.models.random_game import RandomGame
 from vsg_ppl.models.random_linear import RandomLinear
 from vsg_ppl.models.rock_paper_scissors import RockPaperScissors
 from vsg_ppl.models.rock_paper_scissors_crowd import RockPaperScissorsCrowd
+from vsg_ppl.models.routing import Network, Routing
 from vsg_ppl.models.shapley import Shapley
 from vsg_ppl.models.soccer import Soccer
 from vsg_ppl.models.stag_hunt import StagHunt
@@ -90,12 +91,14 @@ __all__ = [
     "LinearQuadratic",
     "Malware",
     "MatchingPennies",
+    "Network",
     "PenniesOfUnknownTaste",
     "PrisonersDilemma",
     "RandomGame",
     "RandomLinear",
     "RockPaperScissors",
     "RockPaperScissorsCrowd",
+    "Routing",
     "Shapley",
     "Soccer",
     "StagHunt",

@@ -1,8 +1,8 @@
 """A Nash equilibrium of random dense games, δ = .95: both of our ways, and 2,000 states at all.
 
 The peer is sgamesolver, which follows logit equilibria until it takes the rationality for infinite;
-`markov_qre` says how to install it. Both get the same game; the gap shown is the certificate's, from
-the worst state, of what each returns. Without VSG_SGAMESOLVER_PYTHON only our own time is shown.
+`markov_qre` says how to install it. Both get the same game; the gap shown is the certificate's,
+from the worst state, of what each returns. Without VSG_SGAMESOLVER_PYTHON only our time is shown.
 """
 
 from __future__ import annotations
