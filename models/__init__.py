@@ -31,8 +31,6 @@ from vsg_ppl.models.random_game import RandomGame
 from vsg_ppl.models.random_linear import RandomLinear
 from vsg_ppl.models.rock_paper_scissors import RockPaperScissors
 from vsg_ppl.models.rock_paper_scissors_crowd import RockPaperScissorsCrowd
-from vsg_ppl.models.routing import Network, Routing
-from vsg_ppl.models.shapley import Shapley
 from vsg_ppl.models.soccer import Soccer
 from vsg_ppl.models.stag_hunt import StagHunt
 from vsg_ppl.models.susceptible_infected import SusceptibleInfected
@@ -63,7 +61,6 @@ GAMES: dict[str, type] = {
     "random_linear": RandomLinear,
     "rock_paper_scissors": RockPaperScissors,
     "rock_paper_scissors_crowd": RockPaperScissorsCrowd,
-    "shapley": Shapley,
     "soccer": Soccer,
     "stag_hunt": StagHunt,
     "susceptible_infected": SusceptibleInfected,
@@ -91,15 +88,12 @@ __all__ = [
     "LinearQuadratic",
     "Malware",
     "MatchingPennies",
-    "Network",
     "PenniesOfUnknownTaste",
     "PrisonersDilemma",
     "RandomGame",
     "RandomLinear",
     "RockPaperScissors",
     "RockPaperScissorsCrowd",
-    "Routing",
-    "Shapley",
     "Soccer",
     "StagHunt",
     "SusceptibleInfected",
