@@ -31,6 +31,7 @@ from vsg_ppl.models.random_game import RandomGame
 from vsg_ppl.models.random_linear import RandomLinear
 from vsg_ppl.models.rock_paper_scissors import RockPaperScissors
 from vsg_ppl.models.rock_paper_scissors_crowd import RockPaperScissorsCrowd
+from vsg_ppl.models.shapley import Shapley
 from vsg_ppl.models.soccer import Soccer
 from vsg_ppl.models.stag_hunt import StagHunt
 from vsg_ppl.models.susceptible_infected import SusceptibleInfected
@@ -61,6 +62,7 @@ GAMES: dict[str, type] = {
     "random_linear": RandomLinear,
     "rock_paper_scissors": RockPaperScissors,
     "rock_paper_scissors_crowd": RockPaperScissorsCrowd,
+    "shapley": Shapley,
     "soccer": Soccer,
     "stag_hunt": StagHunt,
     "susceptible_infected": SusceptibleInfected,
@@ -94,6 +96,7 @@ __all__ = [
     "RandomLinear",
     "RockPaperScissors",
     "RockPaperScissorsCrowd",
+    "Shapley",
     "Soccer",
     "StagHunt",
     "SusceptibleInfected",
