@@ -446,11 +446,11 @@ def test_ctrl_c_returns_the_best_so_far(factorisation, monkeypatch):
     module = sys.modules[vsg.nash.__module__]
     certify = module.certify_tables
 
-    def interrupted(*args):
+    def interrupted(*args, **options):
         if len(seen) == 3:
             seen.append(None)
             raise KeyboardInterrupt
-        seen.append(certify(*args))
+        seen.append(certify(*args, **options))
         return seen[-1]
 
     monkeypatch.setattr(module, "certify_tables", interrupted)

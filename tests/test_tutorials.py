@@ -85,7 +85,7 @@ def test_tutorial_runs(name, tmp_path):
 
 # --- Pages ----------------------------------------------------------------------------------------
 
-FENCE = re.compile(r"^```(\w+)(?: title=\"(.+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 TOLD_ONCE = re.compile(r"\d+ iterations, [\d.]+ s")
 

@@ -9,6 +9,7 @@
 
 from vsg_ppl import theory
 from vsg_ppl.agent import AgentGuide, AgentModel, agent_guide, agent_model
+from vsg_ppl.all_nash import all_nash
 from vsg_ppl.best_response import BestResponse, best_response
 from vsg_ppl.certificate import Certificate, certify
 from vsg_ppl.compare import Comparison, compare_hypotheses
@@ -87,6 +88,7 @@ __all__ = [
     "act",
     "agent_guide",
     "agent_model",
+    "all_nash",
     "best_response",
     "certify",
     "compare_hypotheses",
