@@ -19,6 +19,7 @@ from vsg_ppl.models.building_evacuation import BuildingEvacuation
 from vsg_ppl.models.chicken import Chicken
 from vsg_ppl.models.congestion import Congestion
 from vsg_ppl.models.crowd_motion import CrowdMotion
+from vsg_ppl.models.differential import Differential
 from vsg_ppl.models.equilibrium_price import EquilibriumPrice
 from vsg_ppl.models.grid import GridGame
 from vsg_ppl.models.hedge import Hedge
@@ -31,6 +32,7 @@ from vsg_ppl.models.random_game import RandomGame
 from vsg_ppl.models.random_linear import RandomLinear
 from vsg_ppl.models.rock_paper_scissors import RockPaperScissors
 from vsg_ppl.models.rock_paper_scissors_crowd import RockPaperScissorsCrowd
+from vsg_ppl.models.routing import Network, Routing
 from vsg_ppl.models.shapley import Shapley
 from vsg_ppl.models.soccer import Soccer
 from vsg_ppl.models.stag_hunt import StagHunt
@@ -72,7 +74,14 @@ GAMES: dict[str, type] = {
     "treasure_hunting": TreasureHunting,
 }
 
+#: Bundled games whose actions are numbers: they have no table, and are learnt rather than solved.
+CONTINUOUS_GAMES: dict[str, type] = {
+    "differential": Differential,
+    "routing": Routing,
+}
+
 __all__ = [
+    "CONTINUOUS_GAMES",
     "GAMES",
     "ArrayGame",
     "AsymmetricPennies",
@@ -83,6 +92,7 @@ __all__ = [
     "Chicken",
     "Congestion",
     "CrowdMotion",
+    "Differential",
     "EquilibriumPrice",
     "GridGame",
     "Hedge",
@@ -90,12 +100,14 @@ __all__ = [
     "LinearQuadratic",
     "Malware",
     "MatchingPennies",
+    "Network",
     "PenniesOfUnknownTaste",
     "PrisonersDilemma",
     "RandomGame",
     "RandomLinear",
     "RockPaperScissors",
     "RockPaperScissorsCrowd",
+    "Routing",
     "Shapley",
     "Soccer",
     "StagHunt",

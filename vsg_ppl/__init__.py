@@ -30,8 +30,11 @@ from vsg_ppl.infer import infer_opponent
 from vsg_ppl.inference import OpponentInference
 from vsg_ppl.interop_gambit import from_gambit, to_gambit, write_nfg
 from vsg_ppl.interop_openspiel import from_openspiel
+from vsg_ppl.interop_pettingzoo import from_pettingzoo, to_pettingzoo
 from vsg_ppl.kinds import Kind, kind, potential, potential_value
+from vsg_ppl.learning import Learning
 from vsg_ppl.logit_path import logit_path
+from vsg_ppl.mai import Cooling, mai
 from vsg_ppl.mean_field import mean_field_nash
 from vsg_ppl.mean_field_certificate import MeanFieldCertificate, mean_field_certify
 from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
@@ -41,8 +44,10 @@ from vsg_ppl.observations import Observations
 from vsg_ppl.observed_files import read_play, write_play
 from vsg_ppl.opponent_model import OpponentModel, opponent_model
 from vsg_ppl.play_model import PlayModel
+from vsg_ppl.plot_network import plot_network
 from vsg_ppl.potential_nash import potential_nash
 from vsg_ppl.proposals import propose
+from vsg_ppl.routing import RoutingEquilibrium, routing_equilibrium, routing_potential
 from vsg_ppl.schedule import Annealing
 from vsg_ppl.simulate import Plays, simulate
 from vsg_ppl.solution import Solution
@@ -67,6 +72,7 @@ __all__ = [
     "BestResponse",
     "Certificate",
     "Comparison",
+    "Cooling",
     "CorrelatedCertificate",
     "Crowd",
     "FiniteGap",
@@ -74,6 +80,7 @@ __all__ = [
     "Game",
     "GameError",
     "Kind",
+    "Learning",
     "MarkovELBO",
     "MeanFieldCertificate",
     "MeanFieldTable",
@@ -83,6 +90,7 @@ __all__ = [
     "OpponentModel",
     "PlayModel",
     "Plays",
+    "RoutingEquilibrium",
     "Solution",
     "Table",
     "act",
@@ -104,10 +112,12 @@ __all__ = [
     "from_arrays",
     "from_gambit",
     "from_openspiel",
+    "from_pettingzoo",
     "given",
     "infer_opponent",
     "kind",
     "logit_path",
+    "mai",
     "mean_field_certify",
     "mean_field_nash",
     "mean_field_table",
@@ -116,11 +126,14 @@ __all__ = [
     "nash_decentralised",
     "opponent_model",
     "optimality",
+    "plot_network",
     "potential",
     "potential_nash",
     "potential_value",
     "propose",
     "read_play",
+    "routing_equilibrium",
+    "routing_potential",
     "signal",
     "simulate",
     "solve",
@@ -128,6 +141,7 @@ __all__ = [
     "theory",
     "to_arrays",
     "to_gambit",
+    "to_pettingzoo",
     "trajectory_gradient",
     "trajectory_model",
     "trajectory_objective",
