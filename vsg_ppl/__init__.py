@@ -44,6 +44,7 @@ from vsg_ppl.observations import Observations
 from vsg_ppl.observed_files import read_play, write_play
 from vsg_ppl.opponent_model import OpponentModel, opponent_model
 from vsg_ppl.play_model import PlayModel
+from vsg_ppl.plot_learning import plot_learning
 from vsg_ppl.plot_network import plot_network
 from vsg_ppl.potential_nash import potential_nash
 from vsg_ppl.proposals import propose
@@ -126,6 +127,7 @@ __all__ = [
     "nash_decentralised",
     "opponent_model",
     "optimality",
+    "plot_learning",
     "plot_network",
     "potential",
     "potential_nash",

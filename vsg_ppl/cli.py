@@ -1,4 +1,4 @@
-"""The command line: ``vsg solve``, ``infer``, ``check``, ``render``, ``games``.
+"""The command line: ``vsg solve``, ``infer``, ``check``, ``render``, ``games``, ``reproduce``.
 
 Torch takes seconds to import, so everything but the reading of options is imported when needed.
 """
@@ -32,6 +32,7 @@ from vsg_ppl.cli_print import (
     print_population,
     print_solution,
 )
+from vsg_ppl.cli_reproduce import reproduce
 from vsg_ppl.errors import GameError
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -123,6 +124,7 @@ def vsg(
     vsg solve mygame.py --out run     solve it; policies, certificate and pictures go to run/
     vsg infer mygame.py play.csv      what do its agents want? inferred from play seen
     vsg render mygame.py --out g.svg  draw its graphical model
+    vsg reproduce figure-2a --quick   run an experiment of the paper again
 
     \b
     Exit codes: 0 solved; 1 not converged, or stopped by Ctrl-C (the result is shown); 2 bad
@@ -310,6 +312,7 @@ def solve(
 
 
 app.command()(infer)
+app.command()(reproduce)
 
 
 @app.command()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LAST = 10
 """Episodes at the end over which success is judged."""
@@ -43,6 +47,12 @@ class Learning:
     def final(self) -> Tensor:
         """Mean reward of a step over the last `LAST` episodes and all agents, (K,)."""
         return self.rewards[-LAST:].mean((0, 2))
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The learning curve; written to ``path`` if given. See `plot_learning`."""
+        from vsg_ppl.plot_learning import plot_learning
+
+        return plot_learning(self, path)
 
     def success(self, above: float) -> dict[str, float]:
         """How many experiments end above a reward: the rate, with a 95 % interval.

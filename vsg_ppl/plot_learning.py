@@ -1,0 +1,78 @@
+"""The picture of learning curves: medians and bands over experiments, of one method or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vsg_ppl.errors import GameError
+from vsg_ppl.learning import Learning
+from vsg_ppl.plot_panels import ENDINGS, INK, LINES, write_picture
+
+BAND = (0.1, 0.9)
+"""The quantiles over experiments between which the band lies."""
+
+
+def plot_learning(
+    learnings: Learning | Sequence[Learning],
+    path: str | Path | None = None,
+    *,
+    above: float | None = None,
+) -> Figure:
+    """Mean reward of a step against the episode: the median of the experiments, and a band.
+
+    The band holds four fifths of them. Rewards are means over the agents.
+
+    Args:
+        learnings: of one game, one or several methods.
+        path: where to write the picture, by its ending a PNG, SVG or PDF file.
+        above: draw this reward, and say how many experiments end above it.
+
+    Returns:
+        The figure; it belongs to no window and no state of pyplot.
+
+    Raises:
+        GameError: nothing to draw, or a path that cannot be written.
+
+    >>> from vsg_ppl.mai import mai
+    >>> from vsg_ppl.models import Differential
+    >>> figure = plot_learning(mai(Differential(), episodes=2, plays=2))
+    >>> figure.axes[0].get_xlabel()
+    'episode'
+    """
+    learnings = [learnings] if isinstance(learnings, Learning) else list(learnings)
+    if not learnings:
+        raise GameError("there is nothing to draw", hint="one learning or several.")
+    if path is not None and Path(path).suffix.lower() not in ENDINGS:
+        raise GameError(f"{path} has not the name of a picture", hint="a name that ends in .png.")
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axis = figure.subplots()
+    for k, learning in enumerate(learnings):
+        curves = learning.rewards.mean(-1).double()  # (E, K)
+        low, middle, high = torch.quantile(
+            curves, torch.tensor([BAND[0], 0.5, BAND[1]], dtype=torch.float64), dim=1
+        )
+        episodes = range(1, len(curves) + 1)
+        colour, label = LINES[k % len(LINES)], learning.method
+        if above is not None:
+            ended = int((learning.final() > above).sum())
+            label += f": {ended} of {curves.shape[1]} end above {above:g}"
+        axis.plot(episodes, middle, color=colour, lw=1.4, label=label)
+        if curves.shape[1] > 1:
+            axis.fill_between(episodes, low, high, color=colour, alpha=0.18, lw=0)
+    if above is not None:
+        axis.axhline(above, color=INK, lw=0.8, ls=":")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("episode", fontsize=9, color=INK)
+    axis.set_ylabel("mean reward of a step", fontsize=9, color=INK)
+    axis.tick_params(which="both", labelsize=8, colors=INK)
+    axis.grid(color="#e4e4e4", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, frameon=False, loc="lower right")
+    if path is not None:
+        write_picture(figure, Path(path))
+    return figure
