@@ -513,3 +513,38 @@ def test_a_batch_says_which_game():
     policy = torch.full((4, 1, 2), 0.5)
     with pytest.raises(GameError, match=r"shape \(4, 1, 2\); expected .*, or 3 of them"):
         vsg.certify(table, {"agent1": policy, "agent2": policy})
+
+
+def test_a_choice_among_vectors_that_forgets_the_dimension_of_states():
+    class Vectors:
+        agents, horizon = ("a",), 2
+
+        def initial(self):
+            return pyro.sample("s", dist.Categorical(torch.ones(3)))
+
+        def step(self, state):
+            row = torch.where(state == 0, torch.ones(2), torch.zeros(2))
+            a = vsg.act("a", dist.Categorical(torch.ones(2)))
+            vsg.optimality("a", row[..., 0] * a)
+            return state
+
+    with pytest.raises(GameError) as error:
+        vsg.tabulate(Vectors())
+    says(error, "must match the size", "(state == 0)[..., None]")
+
+
+def test_two_actions_of_one_label():
+    class Twice:
+        agents, horizon = ("a",), 1
+
+        def initial(self):
+            return torch.tensor(0)
+
+        def step(self, state):
+            vsg.act("a", dist.Categorical(torch.ones(2)), labels=["x", "x"])
+            vsg.optimality("a", 1.0)
+            return state
+
+    with pytest.raises(GameError) as error:
+        vsg.tabulate(Twice())
+    says(error, "at site 'a'", "two actions have one label")

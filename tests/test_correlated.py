@@ -451,6 +451,8 @@ def test_the_same_again():
     [
         (Chicken(), {}, "Chicken has no public signal.*`signals=2` adds one"),
         (Chicken(), {"signals": 0}, "signals is 0; a signal has at least 1 value"),
+        (Chicken(), {"signals": 2.5}, "signals is 2.5; it counts the values"),
+        (Chicken(), {"signals": "2"}, "signals is '2'; it counts the values"),
         (Chicken(), {"signals": 2, "signal": "drawn"}, "signal is 'drawn'.*\"given\" or"),
         (Chicken(), {"signals": 2, "objective": "power"}, "the objective is 'power'"),
         (Chicken(), {"signals": 2, "target_gap": 0}, "target gap is 0 .*must be positive"),

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -108,7 +109,7 @@ MOVES = torch.full((3, 2, 3), 1 / 3)
     [
         ({"labels": [["a", "b"], ["c", "d"]]}, ["labels of the actions of 2 of 1 agents"]),
         ({"labels": [["a", "b", "c"]]}, ["at site 'agent1'", "3 labels", "for 2 actions"]),
-        ({"labels": ["ab"]}, ["2 labels ('a', 'b') for 2 actions"]),
+        ({"labels": ["ab"]}, ["the labels are one text, 'ab'. Try: ['a', 'b']"]),
         ({"states": [0, 1]}, ["labels of 2 states, and rewards in 3"]),
         ({"states": [0, 2, 1]}, ["state 1 comes after 2", "ascending", "Try: bring the states"]),
         ({"states": [0, 1, 1]}, ["state 1 comes after 1", "once"]),
@@ -123,6 +124,10 @@ MOVES = torch.full((3, 2, 3), 1 / 3)
         ({"transitions": MOVES.repeat(3, 1, 1, 1)}, ["transitions are given for 3 times"]),
         ({"rewards": torch.zeros(1, 2, 3, 2)}, ["rewards are given for 2 times", "horizon=2"]),
         ({"rewards": torch.zeros(1, 0, 2)}, ["without an entry"]),
+        ({"rewards": [[[1.0, 2.0], [3.0]]]}, ["the rewards are no array of numbers: expected"]),
+        ({"rewards": None}, ["the rewards are no array of numbers"]),
+        ({"transitions": "MOVES"}, ["the transitions are no array of numbers"]),
+        ({"initial": 0}, ["the initial law is one number; expected shape (3,)"]),
         ({"initial": torch.ones(2, 3) / 3}, ["initial law has shape (2, 3); expected (3,)"]),
     ],
 )
@@ -131,6 +136,12 @@ def test_what_does_not_fit_is_said(keywords, words):
         vsg.from_arrays(**{"rewards": PAY, "transitions": MOVES, "horizon": 4, **keywords})
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_list_of_arrays_is_an_array():
+    pay = np.arange(8.0).reshape(2, 1, 2, 2)
+    table = vsg.from_arrays(list(pay))
+    assert [reward.flatten().tolist() for reward in table.rewards] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_batches_of_two_lengths():

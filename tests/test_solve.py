@@ -125,6 +125,14 @@ def test_one_target_for_all(game, method):
     assert solution.solved and solution.certificate.largest_gap <= 1e-2
 
 
+def test_a_target_for_a_temperature_that_falls():
+    cooling = vsg.Annealing(start=0.5, factor=0.9)
+    solution = vsg.solve(models.Hedge(), temperature=cooling, target_gap=1e-2)
+    temperatures = [entry["temperature"] for entry in solution.history]
+    assert temperatures[0] == 0.5 and 0.45 in temperatures
+    assert 1e-3 < solution.certificate.nash_gap <= 1e-2
+
+
 def test_too_large_for_exact_equilibria():
     """9,000 values, and stages of 12 by 12 actions."""
     table = vsg.from_arrays(torch.rand(2, 450, 12, 12).double(), horizon=1)
@@ -139,6 +147,8 @@ def test_where_exact_nash_does_not_arrive():
     alone = vsg.exact_nash(game, max_steps=1)
     assert alone.status == "not converged"
     assert solution.certificate.nash_gap <= alone.certificate.nash_gap
+    closer = vsg.solve(game, max_steps=1, target_gap=1e-5)
+    assert not closer.solved or closer.certificate.nash_gap <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -156,6 +166,27 @@ def test_where_exact_nash_does_not_arrive():
             "nash finds a nash equilibrium, and correlated is wanted",
         ),
         (models.Chicken(), {"colour": "red"}, "potential_nash has no option 'colour'"),
+        (
+            models.Chicken(),
+            {"tolerance": 1e-9},
+            "potential_nash has no option 'tolerance'.*`method='exact_nash'`, which has it",
+        ),
+        (
+            Crossing(),
+            {"temperature": 0.5},
+            "correlated has no option 'temperature'.*`method='nash'`, which has it; or objective",
+        ),
+        (models.Chicken(), {"target_gap": -1}, "the target gap is -1; it must be positive"),
+        (
+            models.Chicken(),
+            {"target_gap": 1e-2, "temperature": 0.5},
+            "`target_gap` stops a temperature that falls, and 0.5 is a fixed one",
+        ),
+        (
+            models.Chicken(),
+            {"method": "logit_path", "target_gap": 1e-2, "temperature": 0.5},
+            "no `target_gap` stops it",
+        ),
         (models.Hedge(), {"method": "exact_nash", "signals": 2}, "no option 'signals'"),
         (
             models.MatchingPennies(),

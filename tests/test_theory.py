@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import vsg_ppl as vsg
+from vsg_ppl import models
 from vsg_ppl.kinds import kind
 from vsg_ppl.nash import potential_change
 from vsg_ppl.theory import (
@@ -465,3 +466,17 @@ def test_with_one_delta_thm_5_8_fails():
     assert delta + temperature * log(8) == pytest.approx(0.29409, abs=1e-5)
     assert gap <= 2 * delta + nash_bound(table, temperature)
     assert gap <= potential_game_bound(table, off, temperature) == pytest.approx(0.58610, abs=1e-5)
+
+
+def test_constants_of_a_program_are_those_of_its_table():
+    game = models.StagHunt()
+    table = vsg.tabulate(game)
+    assert vsg.theory.nash_bound(game, 0.3) == vsg.theory.nash_bound(table, 0.3)
+    assert vsg.theory.smoothness(game) == vsg.theory.smoothness(table)
+    assert vsg.theory.safe_step(game, 0.3) == vsg.theory.safe_step(table, 0.3)
+    assert vsg.theory.opponent_error_bound(game, 0, 0.1, 0.3) == vsg.theory.opponent_error_bound(
+        table, 0, 0.1, 0.3
+    )
+    assert vsg.theory.potential_game_bound(game, 0.1, 0.3) == vsg.theory.potential_game_bound(
+        table, 0.1, 0.3
+    )

@@ -143,6 +143,8 @@ def _signalled(
     if signal not in (None, "given", "learned"):
         raise GameError(f"signal is {signal!r}", hint='"given" or "learned".')
     if signals is not None:
+        if isinstance(signals, bool) or not isinstance(signals, int):
+            raise GameError(f"signals is {signals!r}; it counts the values of a signal", hint="2.")
         if signals < 1:
             raise GameError(f"signals is {signals}; a signal has at least 1 value")
         return with_signal(table, signals), signal != "given"
@@ -194,5 +196,6 @@ def _message(
     if not solved:
         return f"{gap}; raise `max_steps`, or try another objective"
     if not settled:
-        gap += f"; values and choices did not settle: another σ may have more {objective}"
+        more = objective if objective in ("welfare", "fairness") else f"for '{objective}'"
+        gap += f"; values and choices did not settle: other choices may give more {more}"
     return gap

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import log, prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -257,9 +258,19 @@ def from_arrays(
     return table
 
 
+def _numbers(value: Any, what: str) -> Tensor:
+    """An array of numbers, in float64."""
+    try:
+        if isinstance(value, list | tuple) and any(isinstance(part, np.ndarray) for part in value):
+            value = np.array(value, dtype=np.float64)
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise GameError(f"{what} are no array of numbers: {error}") from error
+
+
 def _rewards(value: Any, batched: bool) -> Tensor:
     """(B, N, H|1, S, A_1, ..., A_N)."""
-    rewards = torch.as_tensor(value, dtype=torch.float64)
+    rewards = _numbers(value, "the rewards")
     rewards = rewards if batched else rewards[None]
     n_agents = rewards.shape[1] if rewards.ndim > 1 else 0
     if rewards.ndim - n_agents not in (3, 4) or n_agents == 0:
@@ -279,7 +290,7 @@ def _rewards(value: Any, batched: bool) -> Tensor:
 
 def _law(value: Any, what: str, long: str, shape: tuple[int, ...], batched: bool) -> Tensor:
     """Probabilities (B|1, H|1, *shape) that sum to 1."""
-    law = torch.as_tensor(value, dtype=torch.float64)
+    law = _numbers(value, what)
     more = law.ndim - len(shape)
     if more not in range(3 if batched else 2) or tuple(law.shape[more:]) != shape:
         raise GameError(f"{what} have shape {tuple(law.shape)}; expected {shape}")
@@ -292,7 +303,9 @@ def _law(value: Any, what: str, long: str, shape: tuple[int, ...], batched: bool
 
 def _initial(value: Any, n_states: int, batched: bool) -> Tensor:
     """P(s_0), (B|1, S)."""
-    law = torch.as_tensor(value, dtype=torch.float64)
+    law = _numbers(value, "the initial law")
+    if law.ndim == 0:
+        raise GameError(f"the initial law is one number; expected shape {(n_states,)}")
     alone = law.ndim == 1
     law = law[None] if alone else law
     if law.shape[-1] != n_states:
@@ -351,7 +364,11 @@ def _actions(
     if len(labels) != len(agents):
         raise GameError(f"there are labels of the actions of {len(labels)} of {len(agents)} agents")
     for agent, named, size in zip(agents, labels, sizes, strict=True):
-        if len(named) != size or isinstance(named, str):
+        if isinstance(named, str):
+            raise GameError(
+                f"the labels are one text, {named!r}", hint=f"{list(named)}.", site=agent
+            )
+        if len(named) != size:
             raise GameError(f"{len(named)} labels {tuple(named)} for {size} actions", site=agent)
     return tuple(
         Actions((agent,), (size,), (tuple(map(str, named)),))

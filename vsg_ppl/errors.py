@@ -60,11 +60,15 @@ def telling(program: str) -> Iterator[None]:
     except Exception as error:
         lines = str(error).splitlines() or ["without a message"]
         text = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
-        branches = "ambiguous" in text or "converted to" in text
-        raise GameError(
-            f"{program} raises {type(error).__name__}: {text}",
-            hint="indexing a tensor, or torch.where: the program runs over all states and actions "
-            "at once, so it cannot branch (`if`) on one of them or make it a Python number."
-            if branches
-            else None,
-        ) from error
+        hint = None
+        if "ambiguous" in text or "converted to" in text:
+            hint = (
+                "indexing a tensor, or torch.where: the program runs over all states and actions "
+                "at once, so it cannot branch (`if`) on one of them or make it a Python number."
+            )
+        elif "must match the size" in text or "shape mismatch" in text:
+            hint = (
+                "the program runs over all states and actions at once, and each has a dimension of "
+                "its own: write `(state == 0)[..., None]` where it chooses among vectors."
+            )
+        raise GameError(f"{program} raises {type(error).__name__}: {text}", hint=hint) from error

@@ -111,7 +111,10 @@ def act(
         The action, an integer tensor for a ``Categorical`` prior.
     """
     site = agent if name is None else name
-    return _sample(site, prior, Act(agent, site, _label_names(labels)))
+    names = _label_names(labels)
+    if names is not None and len(set(names)) < len(names):
+        raise GameError("two actions have one label", site=site, hint="a label for each action.")
+    return _sample(site, prior, Act(agent, site, names))
 
 
 def optimality(agent: str, reward: Any, *, name: str | None = None) -> None:

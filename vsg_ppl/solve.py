@@ -86,11 +86,12 @@ def solve(
     )
     table: Any = game if crowd or isinstance(game, Table) else tabulate(game)  # type: ignore[arg-type]
     name, why = _choose(table, crowd, concept, method, options, seed)
-    options = {**options, **_translated(name, table, target_gap, seed)}
+    options = {**options, **_translated(name, table, target_gap, seed, options.get("temperature"))}
     # `correlated` makes a program of what it finds
     found = _run(name, game if name == "correlated" else table, progress, options)
     if name == "exact_nash" and method is None and found.status == "not converged":
-        again = nash(table, progress=progress)
+        cooling = None if target_gap is None else Annealing(target_gap=target_gap)
+        again = nash(table, temperature=cooling, progress=progress)
         if again.certificate.largest_gap < found.certificate.largest_gap:
             found, name, why = again, "nash", f"{why}, and `exact_nash` did not arrive"
     message = f"{found.message}; by {name}, {why}"
@@ -171,17 +172,24 @@ def _nash_method(table: Table, options: dict[str, Any], seed: int | None) -> tup
 
 
 def _translated(
-    name: str, table: Any, target_gap: float | None, seed: int | None
+    name: str, table: Any, target_gap: float | None, seed: int | None, temperature: Any
 ) -> dict[str, Any]:
     """The target and the seed in the solver's own words."""
     words: dict[str, Any] = {}
     if target_gap is not None:
+        if not target_gap > 0:
+            raise GameError(f"the target gap is {target_gap:g}; it must be positive")
         if name in ("exact_nash", "mean_field_nash"):
             words["tolerance"] = target_gap
         elif name in ("zero_sum", "correlated"):
             words["target_gap"] = target_gap
         elif name == "nash":
-            words["temperature"] = Annealing(target_gap=target_gap)
+            words["temperature"] = _until(target_gap, temperature)
+        elif name == "logit_path":
+            raise GameError(
+                "logit_path goes to a temperature, and no `target_gap` stops it",
+                hint="leave `target_gap` out, or another `method`.",
+            )
     if seed is not None:
         if name in ("exact_nash", "mean_field_nash"):
             words["seed"] = seed
@@ -192,8 +200,26 @@ def _translated(
     return words
 
 
+def _until(target_gap: float, temperature: Any) -> Annealing:
+    """A temperature that falls until the gap is small enough."""
+    if temperature is None:
+        return Annealing(target_gap=target_gap)
+    if isinstance(temperature, Annealing):
+        return replace(temperature, target_gap=target_gap)
+    raise GameError(
+        f"`target_gap` stops a temperature that falls, and {temperature} is a fixed one",
+        hint="leave one of the two out, or `temperature=Annealing(start=...)`.",
+    )
+
+
 def _accepted(solver: Callable[..., Any]) -> list[str]:
     return [name for name in signature(solver).parameters if name not in ("game", "progress")]
+
+
+def _with_option(option: str) -> str | None:
+    """A solver of any game among agents that has the option."""
+    general = ("exact_nash", "nash", "correlated")
+    return next((name for name in general if option in _accepted(SOLVERS[name][1])), None)
 
 
 def _run(name: str, table: Any, progress: bool, options: dict[str, Any]) -> Solution:
@@ -201,10 +227,11 @@ def _run(name: str, table: Any, progress: bool, options: dict[str, Any]) -> Solu
     accepted = _accepted(solver)
     for option in options:
         if option not in accepted:
-            raise GameError(
-                f"{name} has no option {option!r}",
-                hint=f"{', '.join(accepted)}." if accepted else "none: it has no options.",
-            )
+            own = f"{', '.join(accepted)}." if accepted else "none: it has no options."
+            other = None if name == "mean_field_nash" else _with_option(option)
+            if other is not None:
+                own = f"`method='{other}'`, which has it" + (f"; or {own}" if accepted else ".")
+            raise GameError(f"{name} has no option {option!r}", hint=own)
     if "progress" in signature(solver).parameters:
         options = {**options, "progress": progress}
     return solver(table, **options)

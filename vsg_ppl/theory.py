@@ -9,10 +9,12 @@ from torch import Tensor
 
 from vsg_ppl.bellman import contract, divergence, evaluate, following
 from vsg_ppl.elbo import total_weight
+from vsg_ppl.game import Game
 from vsg_ppl.table import Table
+from vsg_ppl.tabulate import tabulate
 
 
-def nash_bound(table: Table, temperature: float, *, joint: bool = False) -> float:
+def nash_bound(game: Game | Table, temperature: float, *, joint: bool = False) -> float:
     """ε of Theorem 4.2: how far from Nash joint maximisers of the ELBO (Eq. 3) may be.
 
     Printed: ε = T log max_i |A^i|, for τ = 1 and uniform priors. That forgets one of the T + 1
@@ -23,7 +25,7 @@ def nash_bound(table: Table, temperature: float, *, joint: bool = False) -> floa
     maximum.
 
     Args:
-        table: the game.
+        game: a finite game program or its table.
         temperature: τ.
         joint: whether agents are paid the joint entropy.
 
@@ -36,11 +38,12 @@ def nash_bound(table: Table, temperature: float, *, joint: bool = False) -> floa
     >>> nash_bound(table, 0.5) == 0.5 * 24 * log(3)
     True
     """
+    table = _table(game)
     most = sum(_surprises(table)) if joint else max(_surprises(table))
     return temperature * total_weight(table.discount, table.horizon) * most
 
 
-def smoothness(table: Table, temperature: float = 1.0) -> float:
+def smoothness(game: Game | Table, temperature: float = 1.0) -> float:
     """L of Lemma 5.7: how smooth the potential plus joint entropy is in the softmax parameters.
 
     Printed, for n agents, rewards of size at most 1 and τ = 1: L = 2 (n+1)² / (1−γ)³ +
@@ -49,7 +52,7 @@ def smoothness(table: Table, temperature: float = 1.0) -> float:
     With a horizon, Σ_t γ^t stands for 1 / (1−γ).
 
     Args:
-        table: the game.
+        game: a finite game program or its table.
         temperature: τ.
 
     Returns:
@@ -60,19 +63,20 @@ def smoothness(table: Table, temperature: float = 1.0) -> float:
     >>> 1 / smoothness(vsg.tabulate(RandomGame(discount=0.9))) < 1e-4
     True
     """
+    table = _table(game)
     n, steps = len(table.agents), total_weight(table.discount, table.horizon)
     size = max(float(reward.abs().amax()) for reward in table.rewards)
     entropy = 2 * (n * n + n + 1) * (1 + log(max(table.sizes))) * steps**2 + (3 * n + 2) * steps
     return 2 * (n + 1) ** 2 * size * steps**3 + temperature * entropy
 
 
-def safe_step(table: Table, temperature: float) -> float:
+def safe_step(game: Game | Table, temperature: float) -> float:
     """The weight β in Eq. 4 of the learning rate η = 1/L that Theorem 5.8 asks for.
 
     Printed: β = η / (1−γ), for τ = 1. Meant: β = τ / (L (1−γ)), L being `smoothness`.
 
     Args:
-        table: the game.
+        game: a finite game program or its table.
         temperature: τ.
 
     Returns:
@@ -83,11 +87,14 @@ def safe_step(table: Table, temperature: float) -> float:
     >>> 0 < safe_step(vsg.tabulate(RandomGame()), temperature=1.0) < 1e-3
     True
     """
+    table = _table(game)
     steps = total_weight(table.discount, table.horizon)
     return temperature * steps / smoothness(table, temperature)
 
 
-def opponent_error_bound(table: Table, agent: int, divergence: float, temperature: float) -> float:
+def opponent_error_bound(
+    game: Game | Table, agent: int, divergence: float, temperature: float
+) -> float:
     """δ of Prop. 5.5: how far a model of the others can put an agent's action values off.
 
     Printed, for |r^i| ≤ 1, τ = 1 and KL(ρ(·|s) ‖ π^{-i}(·|s)) < ε in all states:
@@ -96,7 +103,7 @@ def opponent_error_bound(table: Table, agent: int, divergence: float, temperatur
     uniform the most that KL(π^i ‖ u^i) can be. With a horizon, Σ_t γ^t stands for 1 / (1−γ).
 
     Args:
-        table: the game.
+        game: a finite game program or its table.
         agent: its number.
         divergence: ε, in nats.
         temperature: τ.
@@ -110,13 +117,14 @@ def opponent_error_bound(table: Table, agent: int, divergence: float, temperatur
     >>> opponent_error_bound(table, 0, divergence=0.0, temperature=1.0)
     0.0
     """
+    table = _table(game)
     steps = total_weight(table.discount, table.horizon)
     size = float(table.rewards[agent].abs().amax())
     entropy = temperature * max(_surprises(table)[agent], log(table.sizes[agent]))
     return 2 * (size + entropy) * steps**2 * sqrt(divergence / 2) + temperature * divergence * steps
 
 
-def potential_game_bound(table: Table, divergence: float, temperature: float) -> float:
+def potential_game_bound(game: Game | Table, divergence: float, temperature: float) -> float:
     """ε of Theorem 5.8: how far from Nash a fixed point of VPG in a potential game may be.
 
     Printed: ε = δ + log|A| / (1−γ), with δ of Prop. 5.5 and τ = 1. Meant:
@@ -134,7 +142,7 @@ def potential_game_bound(table: Table, divergence: float, temperature: float) ->
     In how many iterations, neither the theorem nor its proof says.
 
     Args:
-        table: the game.
+        game: a finite game program or its table.
         divergence: the most that KL(ρ(·|s) ‖ π^{-i}(·|s)) is, of any agent in any state, in nats.
         temperature: τ.
 
@@ -147,6 +155,7 @@ def potential_game_bound(table: Table, divergence: float, temperature: float) ->
     >>> potential_game_bound(table, divergence=0.0, temperature=0.1) / (0.1 * log(2 * 2))
     5.0...
     """
+    table = _table(game)
     agents = range(len(table.agents))
     off = max(opponent_error_bound(table, i, divergence, temperature) for i in agents)
     steps = total_weight(table.discount, table.horizon)
@@ -166,7 +175,7 @@ def opponent_error(
     step (Eq. 3); Q is what is true.
 
     Args:
-        table: the game.
+        table: of one game.
         agent: its number.
         log_policies: log π of all agents, (1, H|1, S, A_j).
         log_models: the same with its models of the others in place of their policies.
@@ -205,6 +214,10 @@ def opponent_error(
     )
     worst_divergence = float(between.max()) if isinstance(between, Tensor) else 0.0
     return worst, worst_divergence
+
+
+def _table(game: Game | Table) -> Table:
+    return game if isinstance(game, Table) else tabulate(game)
 
 
 def _surprises(table: Table) -> list[float]:
