@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vsg_ppl.guides.networks import tanh_normal
-from vsg_ppl.mai_learner import PENALTY, Learner
+from vsg_ppl.mai_learner import Learner
+from vsg_ppl.training import PENALTY
 
 ALPHA, BETA, DRAWS = 0.7, 1.3, 5
 
@@ -73,7 +74,7 @@ def test_the_opponent_model():
 def test_the_critic():
     agent, seen = learner(), torch.randn(3, DRAWS, 2)
     own, other, wanted = torch.rand(3, DRAWS, 1), torch.rand(3, DRAWS, 2), torch.randn(3, DRAWS)
-    loss = agent.critic_loss(seen, own, other, wanted)
+    loss = agent.critic_loss(seen, own, other, wanted=wanted)
     off = agent.q(seen, own, other) - wanted
     expected = (0.5 * off**2 + 0.5 * math.log(2 * math.pi)).sum() / DRAWS
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)

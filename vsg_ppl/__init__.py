@@ -16,6 +16,7 @@ from vsg_ppl.compare import Comparison, compare_hypotheses
 from vsg_ppl.correlated import correlated
 from vsg_ppl.correlated_certificate import CorrelatedCertificate, correlated_certify
 from vsg_ppl.crowd import Crowd
+from vsg_ppl.ddpg import iddpg, maddpg
 from vsg_ppl.decentralised import nash_decentralised
 from vsg_ppl.dense import Arrays, from_arrays, to_arrays
 from vsg_ppl.draw import draw_graph
@@ -35,6 +36,7 @@ from vsg_ppl.kinds import Kind, kind, potential, potential_value
 from vsg_ppl.learning import Learning
 from vsg_ppl.logit_path import logit_path
 from vsg_ppl.mai import Cooling, mai
+from vsg_ppl.masql import masql
 from vsg_ppl.mean_field import mean_field_nash
 from vsg_ppl.mean_field_certificate import MeanFieldCertificate, mean_field_certify
 from vsg_ppl.mean_field_table import MeanFieldTable, mean_field_table
@@ -49,6 +51,7 @@ from vsg_ppl.plot_network import plot_network
 from vsg_ppl.potential_nash import potential_nash
 from vsg_ppl.proposals import propose
 from vsg_ppl.routing import RoutingEquilibrium, routing_equilibrium, routing_potential
+from vsg_ppl.sac import sac
 from vsg_ppl.schedule import Annealing
 from vsg_ppl.simulate import Plays, simulate
 from vsg_ppl.solution import Solution
@@ -115,10 +118,13 @@ __all__ = [
     "from_openspiel",
     "from_pettingzoo",
     "given",
+    "iddpg",
     "infer_opponent",
     "kind",
     "logit_path",
+    "maddpg",
     "mai",
+    "masql",
     "mean_field_certify",
     "mean_field_nash",
     "mean_field_table",
@@ -136,6 +142,7 @@ __all__ = [
     "read_play",
     "routing_equilibrium",
     "routing_potential",
+    "sac",
     "signal",
     "simulate",
     "solve",

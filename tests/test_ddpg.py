@@ -1,0 +1,119 @@
+"""MADDPG and independent DDPG: gradients, whose target policies are read, and what is learnt."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vsg_ppl as vsg
+from tests.test_mai import Meeting, Pair
+from vsg_ppl.arena import Arena
+from vsg_ppl.ddpg import Deterministic, Everyone, iddpg, maddpg
+from vsg_ppl.training import PENALTY, Settings, Team
+
+DRAWS = 5
+
+
+def agents(groups=3, seen=2, own=1, others=2):
+    torch.manual_seed(1)
+    return Deterministic(groups, seen, own, others, hidden=(8, 8), learning_rate=1e-2)
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_the_policy_gradient(others):
+    """∇π · ∇_x Q(s, x, o) at x = π(s), by the chain rule, one learner at a time."""
+    agent, seen, other = agents(others=others), torch.randn(3, DRAWS, 2), torch.rand(3, DRAWS, 2)
+    given = [other] if others else []
+    policy = agent.networks["policy"]
+    found = torch.autograd.grad(agent.policy_loss(seen, *given), list(policy.parameters()))
+    before = policy(seen)
+    own = before.detach().tanh().requires_grad_()
+    (slope,) = torch.autograd.grad(agent.q(seen, own, *given).sum(), own)
+    for g in range(3):
+        weight = -slope * (1 - own.detach() ** 2) + 2 * PENALTY * before.detach()
+        wanted = torch.autograd.grad(
+            (weight * before)[g].sum() / DRAWS, list(policy.parameters()), retain_graph=True
+        )
+        for x, y in zip(found, wanted, strict=True):
+            assert torch.allclose(x[g], y[g], atol=1e-6)
+
+
+def test_learners_share_nothing():
+    ends = []
+    for scale in (1.0, 5.0):
+        agent = agents()
+        torch.manual_seed(3)
+        seen, other = torch.randn(3, DRAWS, 2), torch.rand(3, DRAWS, 2)
+        seen[1:] *= scale
+        agent.improve("policy", lambda a=agent, s=seen, o=other: a.policy_loss(s, o))
+        ends.append([x.detach().clone() for x in agent.networks["policy"].parameters()])
+    assert all(torch.allclose(one[0], two[0], atol=1e-6) for one, two in zip(*ends, strict=True))
+    assert any(not torch.allclose(one[1:], two[1:]) for one, two in zip(*ends, strict=True))
+
+
+def test_only_the_policy_moves():
+    agent, seen, other = agents(), torch.randn(3, DRAWS, 2), torch.rand(3, DRAWS, 2)
+    before = {
+        name: torch.cat([x.detach().flatten() for x in network.parameters()])
+        for name, network in agent.networks.items()
+    }
+    agent.improve("policy", lambda: agent.policy_loss(seen, other))
+    for name, network in agent.networks.items():
+        after = torch.cat([x.detach().flatten() for x in network.parameters()])
+        assert torch.equal(after, before[name]) == (name != "policy")
+
+
+def test_the_others_target_policies():
+    """Each agent is answered by those of its own play, where it has drawn."""
+    torch.manual_seed(0)
+    arena, everyone, plays = Arena(Meeting(), 4), Everyone(), 4
+    arena.reset()
+    made = {}
+
+    def make(team, settings):
+        learner = Deterministic(
+            team.groups, team.seen, team.own, team.others, hidden=(8,), learning_rate=0.1
+        )
+        everyone.teams.append((team, learner))
+        for i, agent in enumerate(team.agents):
+            made[agent] = learner, i * plays
+        return learner
+
+    teams = [Team(arena, names, make, Settings()) for names in (["ann", "bob"], ["cy"])]
+    for team in teams:
+        seen = torch.randn(team.groups, DRAWS, 1)
+        found = everyone.next(team, seen)
+        assert found.shape == (team.groups, DRAWS, team.others)
+        for i, agent in enumerate(team.agents):
+            for k in range(plays):
+                rows = []
+                for other in (name for name in Meeting.agents if name != agent):
+                    learner, first = made[other]
+                    asked = torch.zeros(learner.networks["policy"].weights[0].shape[0], DRAWS, 1)
+                    asked[first + k] = seen[i * plays + k]
+                    rows.append(learner.next(asked)[first + k])
+                wanted = torch.cat(rows, -1)
+                assert torch.allclose(found[i * plays + k], wanted, atol=1e-6)
+
+
+def test_noise_only_while_learning():
+    quiet, loud = (
+        iddpg(Pair(), episodes=2, steps=2, plays=50, start=0.0, noise=noise) for noise in (0.0, 0.5)
+    )
+    assert quiet.rewards[0].std() < 0.05 < loud.rewards[0].std()
+    play, seen = loud.policies["ann"], torch.zeros(50, 1)
+    assert torch.equal(play(seen), play(seen))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3])
+@pytest.mark.parametrize("method", [maddpg, iddpg])
+def test_a_common_place_is_found(method, gamma):
+    """Even random actions are worth −1.8."""
+    found = method(Pair(), episodes=40, plays=3, gamma=gamma)
+    assert found.rewards[0].mean() < -1.0
+    assert found.final().min() > -0.4
+
+
+def test_negative_noise():
+    with pytest.raises(vsg.GameError, match="the noise is -0.1; it must not be negative"):
+        maddpg(Pair(), episodes=1, noise=-0.1)

@@ -1,0 +1,205 @@
+"""What all methods of learning share: options, plays, memories, networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+
+import pyro.distributions as dist
+import pytest
+import torch
+
+import vsg_ppl as vsg
+from tests.test_mai import Meeting, Pair
+from vsg_ppl.arena import Arena
+from vsg_ppl.ddpg import iddpg, maddpg
+from vsg_ppl.mai import mai
+from vsg_ppl.masql import masql
+from vsg_ppl.models import Chicken, Differential, Thermostat
+from vsg_ppl.sac import sac
+from vsg_ppl.training import Networks, Options, Settings, Team, schedule, train
+
+METHODS = {"mai": mai, "masql": masql, "maddpg": maddpg, "iddpg": iddpg, "sac": sac}
+methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+class Recorder:
+    """Does what its number says, and keeps what it is told."""
+
+    def __init__(self, team, settings):
+        self.team, self.settings, self.started, self.episodes = team, settings, None, []
+
+    def start(self, mean, scale):
+        self.started = mean, scale
+
+    def act(self, seen):
+        return torch.arange(self.team.groups)[:, None].expand(-1, self.team.own) / 128
+
+    def explore(self, seen, episode):
+        return self.act(seen)
+
+    def learn(self, memory, episode):
+        self.memory = memory
+        self.episodes.append(episode)
+
+
+def recorded(game, **options):
+    made = []
+
+    def make(team, settings):
+        made.append(Recorder(team, settings))
+        return made[-1]
+
+    return train(game, "record", make, options), made
+
+
+def test_options_are_said_in_three_places_alike():
+    settings = {field.name: field.default for field in dataclasses.fields(Settings)}
+    assert list(Options.__annotations__) == list(settings)
+    given = inspect.signature(mai).parameters
+    assert {name: given[name].default for name in settings} == settings
+
+
+def test_who_remembers_what():
+    """Learner g is that of agent g // K in play g % K; the others are in order."""
+    found, (pair, alone) = recorded(Meeting(), episodes=2, steps=3, plays=4, start="networks")
+    assert pair.team.agents == ["ann", "bob"] and alone.team.agents == ["cy"]
+    assert (pair.team.groups, pair.team.own, pair.team.others) == (8, 1, 3)
+    assert (alone.team.groups, alone.team.own, alone.team.others) == (4, 2, 2)
+    k = torch.arange(4) / 128
+    ann, bob, cy = k, k + 4 / 128, k
+    memory = pair.memory.last("other", 1)[:, 0]
+    assert torch.equal(memory[:4], torch.stack([bob, cy, cy], -1))
+    assert torch.equal(memory[4:], torch.stack([ann, cy, cy], -1))
+    assert torch.equal(alone.memory.last("other", 1)[:, 0], torch.stack([ann, bob], -1))
+    assert torch.equal(pair.memory.last("own", 1)[:, 0, 0], torch.cat([ann, bob]))
+    paid = -((ann - 0.4) ** 2 + (bob - ann) ** 2 + 2 * (cy - 0.4) ** 2)
+    assert torch.allclose(pair.memory.last("reward", 1)[:, 0, 0], paid.repeat(2))
+    assert torch.allclose(found.rewards, paid[None, :, None].expand(2, 4, 3))
+    assert torch.equal(found.policies["bob"](torch.zeros(4, 1))[:, 0], bob)
+    assert pair.episodes == [0, 0, 0, 1, 1, 1]
+    assert pair.memory.capacity == 6  # no more than there are steps
+
+
+def test_starts():
+    _, (near,) = recorded(Pair(), episodes=1, start=0.3)
+    assert near.started == (0.3, 0.2)
+    _, (even,) = recorded(Pair(), episodes=11, start="uniform")
+    assert even.started is None
+    own = even.memory.last("own", 110)[0, :, 0]
+    assert len(set(own[:100].tolist())) == 100 and own[:100].abs().max() > 0.9
+    assert set(own[100:].tolist()) == {0.0}
+
+
+def test_networks():
+    torch.manual_seed(0)
+    nets = Networks(2, {"a": (1, 1), "critic": (3, 4, 1)}, {"target": "critic"}, learning_rate=0.1)
+    seen, own, other, wanted = (torch.randn(2, 5, 1) for _ in range(4))
+    assert torch.equal(nets.q(seen, own, other), nets.q(seen, own, other, target=True))
+    loss = nets.critic_loss(seen, own, other, wanted=wanted[..., 0])
+    off = nets.q(seen, own, other) - wanted[..., 0]
+    expected = (0.5 * off**2 + 0.5 * math.log(2 * math.pi)).sum() / 5
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    old = [x.detach().clone() for x in nets.networks["target"].parameters()]
+    first = [x.detach().clone() for x in nets.networks["a"].parameters()]
+    nets.improve("critic", lambda: nets.critic_loss(seen, own, other, wanted=wanted[..., 0]))
+    nets.follow(0.25)
+    new = nets.networks["critic"].parameters()
+    for x, y, z in zip(nets.networks["target"].parameters(), old, new, strict=True):
+        assert torch.allclose(x, 0.75 * y + 0.25 * z)
+    for x, y in zip(nets.networks["a"].parameters(), first, strict=True):
+        assert torch.equal(x, y)
+    nets.copy()
+    assert torch.equal(nets.q(seen, own, other), nets.q(seen, own, other, target=True))
+
+
+class Apart(Pair):
+    """Nobody matters to the other."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def step(self, state):
+        ann = vsg.act("ann", dist.Uniform(-1.0, 1.0))
+        bob = vsg.act("bob", dist.Uniform(-1.0, 1.0))
+        vsg.optimality("ann", -self.weight * (ann - self.place) ** 2)
+        vsg.optimality("bob", -((bob - self.place) ** 2))
+        return state
+
+
+@pytest.mark.parametrize("method", [iddpg, sac])
+def test_what_one_is_paid_is_nothing_to_the_other(method):
+    """Of methods that do not look at the others' actions."""
+    options = {"episodes": 3, "steps": 10, "plays": 2, "start": "networks", "gamma": 0.9}
+    one, two = (method(Apart(weight), **options) for weight in (1.0, -3.0))
+    assert torch.equal(one.rewards[..., 1], two.rewards[..., 1])
+    seen = torch.zeros(2, 1)
+    torch.manual_seed(0)
+    before = one.policies["ann"](seen)
+    torch.manual_seed(0)
+    assert not torch.allclose(before, two.policies["ann"](seen))
+
+
+def test_a_schedule():
+    assert schedule("noise", 0.0, zero=True)(3) == 0.0
+    assert schedule("temperature", lambda k: k + 1.0)(3) == 4.0
+
+
+@methods
+@pytest.mark.parametrize("gamma", [0.0, 0.9])
+def test_every_method_runs(method, gamma):
+    """Three agents, one of them with two numbers."""
+    found = method(Meeting(), episodes=3, steps=4, plays=2, start="networks", gamma=gamma)
+    assert found.agents == ("ann", "bob", "cy") and found.method == method.__name__
+    assert found.rewards.shape == (3, 2, 3) and torch.isfinite(found.rewards).all()
+    assert found.policies["cy"](torch.zeros(2, 1)).shape == (2, 2)
+
+
+@methods
+def test_seeds(method):
+    one, again, other = (
+        method(Pair(), episodes=2, steps=4, plays=2, start="networks", seed=k).rewards
+        for k in (1, 1, 2)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+@methods
+def test_a_start_near_an_action(method):
+    """The first actions are near it: f_1 is 0 at −5, half of −10."""
+    found = method(Differential(), episodes=1, plays=20, start=-0.5, steps=1)
+    assert found.rewards.mean() > -3.0
+    found = method(Differential(), episodes=1, plays=20, start=0.0, steps=1)
+    assert -6.0 < found.rewards.mean() < -3.0  # −4.4 in the middle
+
+
+@methods
+@pytest.mark.parametrize(
+    ("game", "options", "words"),
+    [
+        (Chicken(), {}, "'row' of Chicken has finite actions"),
+        (Thermostat(), {"steps": 3}, "Thermostat has one agent"),
+        (Pair(), {"episodes": 0}, "episodes is 0"),
+        (Pair(), {"memory": 0}, "memory is 0"),
+        (Pair(), {"steps": 0}, "has 0 steps"),
+        (Pair(), {"gamma": 1.0}, "gamma is 1.0"),
+        (Pair(), {"start": "cold"}, "the start is 'cold'"),
+    ],
+)
+def test_what_does_not_fit(method, game, options, words):
+    with pytest.raises(vsg.GameError, match=words):
+        method(game, **{"episodes": 1, **options})
+
+
+def test_an_unknown_option():
+    with pytest.raises(vsg.GameError, match="`sac` has no option 'episode'"):
+        sac(Pair(), episode=1)
+
+
+def test_a_team_is_made_without_a_memory():
+    arena = Arena(Pair(), 2)
+    arena.reset()
+    team = Team(arena, ["ann", "bob"], Recorder, Settings(memory=7))
+    assert team.memory.capacity == 7 and team.seen == 1

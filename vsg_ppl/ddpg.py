@@ -1,0 +1,231 @@
+"""Deterministic policy gradients: MADDPG, and independent agents."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from vsg_ppl.game import Game
+from vsg_ppl.learning import Learning
+from vsg_ppl.replay import Replay
+from vsg_ppl.training import PENALTY, Networks, Options, Schedule, Settings, Team, schedule, train
+
+NOISE = 0.1
+"""σ of what is added to actions in (−1, 1) while agents learn."""
+
+
+def maddpg(
+    game: Game,
+    *,
+    noise: Schedule | float = NOISE,
+    **options: Unpack[Options],
+) -> Learning:
+    """Let agents learn by MADDPG: policies of their own, critics of everybody's actions.
+
+    With gamma above 0 the critic's target needs what the others would do next: agents then read
+    the others' target policies. Of the methods here this is the one that peeks. With gamma 0
+    learners are independent: they know the others' past actions, and nothing else.
+
+    Source: R. Lowe, Y. Wu, A. Tamar, J. Harb, P. Abbeel and I. Mordatch (2017), "Multi-agent
+    actor-critic for mixed cooperative-competitive environments", Eq. 5 and 6. The noise is normal,
+    and agents of one play do not draw the same steps from their memories.
+
+    Args:
+        game: a program whose agents choose bounded numbers; it must run on tensors of many plays.
+        noise: σ of exploration, by episode, in the range from −1 to 1. It lowers the rewards that
+            are counted (at the top of `Differential` by 200 σ², which is 2 for the default); a
+            schedule as ``lambda episode: 0.1 * 0.98**episode`` lets it fade.
+        options: `Settings`, as of `mai`.
+
+    Returns:
+        What was learnt: mean rewards by episode, and policies, without noise.
+
+    Raises:
+        GameError: as `mai`; negative noise.
+
+    >>> from vsg_ppl.models import Differential
+    >>> maddpg(Differential(), episodes=2, steps=5, plays=3).rewards.shape
+    torch.Size([2, 3, 2])
+    """
+    scale, everyone = schedule("noise", noise, zero=True), Everyone()
+
+    def make(team: Team, settings: Settings) -> _Agents:
+        return _Agents(team, settings, scale, everyone)
+
+    return train(game, "maddpg", make, options)
+
+
+def iddpg(
+    game: Game,
+    *,
+    noise: Schedule | float = NOISE,
+    **options: Unpack[Options],
+) -> Learning:
+    """Let independent agents learn by DDPG; to each the others are part of the world.
+
+    Policy π(s) and critic Q(s, x) know the agent's own actions only.
+
+    Source: T. Lillicrap et al. (2016), "Continuous control with deep reinforcement learning",
+    Algorithm 1; with normal noise.
+
+    Args:
+        game: a program whose agents choose bounded numbers; it must run on tensors of many plays.
+        noise: σ of exploration, by episode, in the range from −1 to 1. It lowers the rewards that
+            are counted (at the top of `Differential` by 200 σ², which is 2 for the default); a
+            schedule as ``lambda episode: 0.1 * 0.98**episode`` lets it fade.
+        options: `Settings`, as of `mai`.
+
+    Returns:
+        What was learnt: mean rewards by episode, and policies, without noise.
+
+    Raises:
+        GameError: as `mai`; negative noise.
+
+    >>> from vsg_ppl.models import Differential
+    >>> iddpg(Differential(), episodes=2, steps=5, plays=3).rewards.shape
+    torch.Size([2, 3, 2])
+    """
+    scale = schedule("noise", noise, zero=True)
+
+    def make(team: Team, settings: Settings) -> _Agents:
+        return _Agents(team, settings, scale, None)
+
+    return train(game, "iddpg", make, options)
+
+
+class Deterministic(Networks):
+    """G agents with deterministic policies, x = tanh π(s).
+
+    Args:
+        groups: G.
+        seen: how many numbers it observes.
+        own: how many numbers its action has.
+        others: how many numbers of the others' actions its critic knows; 0 for none.
+        hidden: sizes of the hidden layers.
+        learning_rate: of Adam, for both networks.
+
+    >>> agents = Deterministic(3, 2, 1, 1, hidden=(8,), learning_rate=1e-2)
+    >>> agents.act(torch.zeros(3, 2)).shape
+    torch.Size([3, 1])
+    """
+
+    def __init__(
+        self,
+        groups: int,
+        seen: int,
+        own: int,
+        others: int,
+        *,
+        hidden: tuple[int, ...],
+        learning_rate: float,
+    ) -> None:
+        sizes = {
+            "policy": (seen, *hidden, own),
+            "critic": (seen + own + others, *hidden, 1),
+        }
+        slow = {"target": "critic", "target policy": "policy"}
+        super().__init__(groups, sizes, slow, learning_rate=learning_rate)
+
+    def start(self, mean: float, scale: float) -> None:
+        """Let policies begin near an action, in (−1, 1). They have no σ."""
+        network = self.networks["policy"]
+        with torch.no_grad():
+            network.weights[-1].mul_(0.01)
+            network.biases[-1].fill_(torch.atanh(torch.tensor(mean)))
+        self.copy()
+
+    def act(self, seen: Tensor) -> Tensor:
+        """Actions without noise, (G, D)."""
+        with torch.no_grad():
+            action: Tensor = self.networks["policy"](seen[:, None])
+            return action[:, 0].tanh()
+
+    def next(self, seen: Tensor) -> Tensor:
+        """Actions of the target policies, (G, B, D)."""
+        with torch.no_grad():
+            action: Tensor = self.networks["target policy"](seen)
+            return action.tanh()
+
+    def policy_loss(self, seen: Tensor, *others: Tensor) -> Tensor:
+        """−Q(s, π(s), o), o what the others did; averaged over draws, summed over learners."""
+        before = self.networks["policy"](seen)
+        penalty = PENALTY * (before**2).mean(-1)
+        loss: Tensor = penalty - self.q(seen, before.tanh(), *others)
+        return loss.sum() / seen.shape[1]
+
+
+class Everyone:
+    """All learners of a game, where those of MADDPG find the others' target policies."""
+
+    def __init__(self) -> None:
+        self.teams: list[tuple[Team, Deterministic]] = []
+
+    def next(self, team: Team, seen: Tensor) -> Tensor:
+        """What the others' target policies do, in the order of everyone.
+
+        Args:
+            team: of those who ask.
+            seen: by them, (G, B, parts).
+
+        Returns:
+            Actions, (G, B, others).
+        """
+        n, draws = len(team.agents), seen.shape[1]
+        # each play's policies, on what every asking agent of that play has drawn
+        asked = seen.unflatten(0, (n, team.plays)).transpose(0, 1).flatten(1, 2)
+        found: dict[str, Tensor] = {}
+        for other, learner in self.teams:
+            actions = learner.next(asked.repeat(len(other.agents), 1, 1))
+            actions = actions.view(len(other.agents), team.plays, n, draws, -1).transpose(1, 2)
+            found.update(zip(other.agents, actions, strict=True))  # (n, K, B, D) of each
+        rows = [
+            torch.cat([found[other][i] for other in team.everyone if other != agent], -1)
+            for i, agent in enumerate(team.agents)
+        ]
+        return torch.cat(rows)
+
+
+class _Agents(Deterministic):
+    """Learners with their noise, and with the others where they know them."""
+
+    def __init__(
+        self, team: Team, settings: Settings, noise: Schedule, everyone: Everyone | None
+    ) -> None:
+        super().__init__(
+            team.groups,
+            team.seen,
+            team.own,
+            team.others if everyone else 0,
+            hidden=settings.hidden,
+            learning_rate=settings.learning_rate,
+        )
+        self.team, self.settings, self.noise, self.everyone = team, settings, noise, everyone
+        if everyone:
+            everyone.teams.append((team, self))
+
+    def explore(self, seen: Tensor, episode: int) -> Tensor:
+        """Actions with noise, (G, D)."""
+        action = self.act(seen)
+        return (action + self.noise(episode) * torch.randn(action.shape)).clamp(-1, 1)
+
+    def learn(self, memory: Replay, episode: int) -> None:
+        """One step of critic and policy."""
+        gamma = self.settings.gamma
+        drawn = memory.sample(self.settings.batch)
+        seen, others = drawn["seen"], [drawn["other"]] if self.everyone else []
+        wanted = drawn["reward"][..., 0]
+        if gamma > 0:
+            after = drawn["next"]
+            theirs = [self.everyone.next(self.team, after)] if self.everyone else []
+            wanted = wanted + gamma * self._later(after, theirs)
+        self.improve("critic", lambda: self.critic_loss(seen, drawn["own"], *others, wanted=wanted))
+        self.improve("policy", lambda: self.policy_loss(seen, *others))
+        if gamma > 0:
+            self.follow(self.settings.follow)
+
+    def _later(self, seen: Tensor, others: list[Tensor]) -> Tensor:
+        """Q̄(s', π̄(s'), o'), (G, B)."""
+        with torch.no_grad():
+            return self.q(seen, self.next(seen), *others, target=True)
