@@ -9,7 +9,8 @@ import vsg_ppl as vsg
 from tests.test_mai import Meeting, Pair
 from vsg_ppl.arena import Arena
 from vsg_ppl.ddpg import Deterministic, Everyone, iddpg, maddpg
-from vsg_ppl.training import PENALTY, Settings, Team
+from vsg_ppl.learner_networks import PENALTY
+from vsg_ppl.training import Settings, Team
 
 DRAWS = 5
 

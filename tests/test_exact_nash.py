@@ -426,6 +426,6 @@ def test_errors():
 
 
 def test_too_large_a_game_is_refused_before_work(monkeypatch):
-    monkeypatch.setattr("vsg_ppl.logit_system.LARGEST", 5)
+    monkeypatch.setattr("vsg_ppl.game_arrays.LARGEST", 5)
     with pytest.raises(vsg.GameError, match="at most 5"):
         exact_nash(RandomGame(3, 2, 2))

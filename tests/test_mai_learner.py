@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from vsg_ppl.guides.networks import tanh_normal
+from vsg_ppl.learner_networks import PENALTY
 from vsg_ppl.mai_learner import Learner
-from vsg_ppl.training import PENALTY
 
 ALPHA, BETA, DRAWS = 0.7, 1.3, 5
 

@@ -14,11 +14,12 @@ import vsg_ppl as vsg
 from tests.test_mai import Meeting, Pair
 from vsg_ppl.arena import Arena
 from vsg_ppl.ddpg import iddpg, maddpg
+from vsg_ppl.learner_networks import Networks
 from vsg_ppl.mai import mai
 from vsg_ppl.masql import masql
 from vsg_ppl.models import Chicken, Differential, Thermostat
 from vsg_ppl.sac import sac
-from vsg_ppl.training import Networks, Options, Settings, Team, schedule, train
+from vsg_ppl.training import Options, Settings, Team, schedule, train
 
 METHODS = {"mai": mai, "masql": masql, "maddpg": maddpg, "iddpg": iddpg, "sac": sac}
 methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

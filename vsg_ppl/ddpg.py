@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from vsg_ppl.game import Game
+from vsg_ppl.learner_networks import PENALTY, Networks
 from vsg_ppl.learning import Learning
 from vsg_ppl.replay import Replay
-from vsg_ppl.training import PENALTY, Networks, Options, Schedule, Settings, Team, schedule, train
+from vsg_ppl.training import Options, Schedule, Settings, Team, schedule, train
 
 NOISE = 0.1
 """σ of what is added to actions in (−1, 1) while agents learn."""

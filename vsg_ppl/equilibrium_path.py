@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from vsg_ppl.certificate import Certificate, certify_tables
-from vsg_ppl.logit_system import ROUGH_RATE, Array, Factored, LogitSystem, Place, Point
+from vsg_ppl.game_arrays import Array
+from vsg_ppl.logit_system import ROUGH_RATE, Factored, LogitSystem, Place, Point
 from vsg_ppl.progress import Progress
 from vsg_ppl.table import Table
 

@@ -23,8 +23,9 @@ from pyro import poutine
 from torch import Tensor
 
 from vsg_ppl.guides.networks import spread, tanh_normal
+from vsg_ppl.learner_networks import PENALTY, Networks, Plates, nothing
 from vsg_ppl.replay import Replay
-from vsg_ppl.training import PENALTY, Networks, Plates, Settings, nothing
+from vsg_ppl.training import Settings
 
 RECENT = 512
 """Actions of the others that the prior is fitted to."""

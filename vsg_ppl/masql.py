@@ -10,10 +10,11 @@ from torch import Tensor
 
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
+from vsg_ppl.learner_networks import Networks
 from vsg_ppl.learning import Learning
 from vsg_ppl.mai import Cooling
 from vsg_ppl.replay import Replay
-from vsg_ppl.training import Networks, Options, Schedule, Settings, Team, schedule, train
+from vsg_ppl.training import Options, Schedule, Settings, Team, schedule, train
 
 PARTICLES = 16
 """Joint actions that say where to go, as many that are moved, and as many for the soft value."""

@@ -11,9 +11,9 @@ from vsg_ppl.correlated import correlated
 from vsg_ppl.errors import GameError
 from vsg_ppl.exact_nash import exact_nash
 from vsg_ppl.game import Game, is_mean_field
+from vsg_ppl.game_arrays import fits_path
 from vsg_ppl.kinds import kind
 from vsg_ppl.logit_path import logit_path
-from vsg_ppl.logit_system import fits_path
 from vsg_ppl.mean_field import mean_field_nash
 from vsg_ppl.mean_field_table import MeanFieldTable
 from vsg_ppl.nash import nash, random_policies

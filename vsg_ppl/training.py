@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Protocol, TypedDict
+from typing import Literal, Protocol, TypedDict
 
-import pyro
-import pyro.distributions as dist
 import torch
-from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from vsg_ppl.arena import Arena
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game, discount, horizon, title
-from vsg_ppl.guides.networks import Perceptrons
 from vsg_ppl.learning import Learning
 from vsg_ppl.progress import no_progress, progress_bar
 from vsg_ppl.replay import Replay
@@ -31,9 +27,6 @@ UNIFORM_STEPS = 100
 
 SPREAD = 0.2
 """σ before the tanh of policies that start near an action."""
-
-PENALTY = 5e-4
-"""Of the squares of what goes into a tanh: keeps it from its flat ends."""
 
 
 class Options(TypedDict, total=False):
@@ -120,106 +113,6 @@ class Learner(Protocol):
 
     def learn(self, memory: Replay, episode: int) -> None:
         """One step of every network."""
-
-
-class Networks:
-    """Networks by name, G of each side by side, an optimiser for each, and slow copies of some.
-
-    Args:
-        groups: G.
-        sizes: of the layers of each network. One is the "critic" of a state and actions.
-        slow: which network a copy follows, by the name of the copy. "target" follows the critic.
-        learning_rate: of Adam.
-
-    >>> pair = Networks(3, {"critic": (2, 8, 1)}, {"target": "critic"}, learning_rate=1e-2)
-    >>> pair.q(torch.zeros(3, 5, 1), torch.zeros(3, 5, 1)).shape
-    torch.Size([3, 5])
-    """
-
-    def __init__(
-        self,
-        groups: int,
-        sizes: Mapping[str, tuple[int, ...]],
-        slow: Mapping[str, str],
-        *,
-        learning_rate: float,
-    ) -> None:
-        self.networks = {name: Perceptrons(groups, layers) for name, layers in sizes.items()}
-        self.optimisers = {
-            name: torch.optim.Adam(network.parameters(), lr=learning_rate, foreach=True)
-            for name, network in self.networks.items()
-        }
-        self.slow = dict(slow)
-        for name, source in self.slow.items():
-            self.networks[name] = Perceptrons(groups, sizes[source])
-        self.copy()
-        self._elbo = Trace_ELBO().differentiable_loss
-
-    def q(self, seen: Tensor, *actions: Tensor, target: bool = False) -> Tensor:
-        """Q(s, actions), (G, B)."""
-        network = self.networks["target" if target else "critic"]
-        value: Tensor = network(torch.cat([seen, *actions], -1))[..., 0]
-        return value
-
-    def critic_loss(self, seen: Tensor, *actions: Tensor, wanted: Tensor) -> Tensor:
-        """½ (Q(s, actions) − what was paid and is expected after that)², and a constant.
-
-        The negative ELBO of the program r ~ Normal(Q, 1).
-        """
-
-        def model() -> None:
-            with Plates(seen):
-                value = self.q(seen, *actions)
-                pyro.sample("reward", dist.Normal(value, 1.0, validate_args=False), obs=wanted)
-
-        return self.loss(model, nothing, seen)
-
-    def loss(self, model: Callable[[], None], guide: Callable[[], None], seen: Tensor) -> Tensor:
-        """−ELBO, averaged over the draws and summed over the learners."""
-        loss: Tensor = self._elbo(model, guide)  # type: ignore[no-untyped-call]
-        return loss / seen.shape[1]
-
-    def improve(self, name: str, loss: Callable[[], Tensor]) -> None:
-        """One step on a loss; only this network is moved."""
-        for other, network in self.networks.items():
-            network.requires_grad_(other == name)
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad()
-        loss().backward()
-        optimiser.step()
-
-    def follow(self, rate: float) -> None:
-        """Let slow copies follow."""
-        with torch.no_grad():
-            for name, source in self.slow.items():
-                pairs = (self.networks[key].parameters() for key in (name, source))
-                for old, new in zip(*pairs, strict=True):
-                    old.lerp_(new, rate)
-
-    def copy(self) -> None:
-        """Make slow copies equal."""
-        for name, source in self.slow.items():
-            self.networks[name].load_state_dict(self.networks[source].state_dict())
-
-
-class Plates:
-    """Around a program of G learners and B draws, of what they see, (G, B, parts)."""
-
-    def __init__(self, seen: Tensor) -> None:
-        groups, draws = seen.shape[:2]
-        self.plates = (pyro.plate("learners", groups, dim=-2), pyro.plate("draws", draws, dim=-1))
-
-    def __enter__(self) -> None:
-        for plate in self.plates:
-            plate.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for plate in reversed(self.plates):
-            plate.__exit__(*error)
-
-
-def nothing() -> None:
-    """The guide of a model without latent sites."""
 
 
 class Team:
