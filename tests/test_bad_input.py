@@ -547,4 +547,4 @@ def test_two_actions_of_one_label():
 
     with pytest.raises(GameError) as error:
         vsg.tabulate(Twice())
-    says(error, "at site 'a'", "two actions have one label")
+    says(error, "at site 'a'", "two actions of 'a' are named 'x'")

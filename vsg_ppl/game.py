@@ -113,7 +113,10 @@ def act(
     site = agent if name is None else name
     names = _label_names(labels)
     if names is not None and len(set(names)) < len(names):
-        raise GameError("two actions have one label", site=site, hint="a label for each action.")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise GameError(
+            f"two actions of '{agent}' are named '{twice}'", site=site, hint="a label for each."
+        )
     return _sample(site, prior, Act(agent, site, names))
 
 
