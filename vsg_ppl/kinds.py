@@ -105,7 +105,7 @@ def kind(game: Game | Table, *, seed: int = 0) -> Kind:
             one_shot=table.horizon == 1,
             constant_sum=constant,
             zero_sum=constant and len(table.agents) == 2,
-            identical_interest=many and _identical(table),
+            identical_interest=many and identical_interest(table),
             symmetric=many and _symmetric(table, same),
             potential=has_potential,
         )
@@ -247,7 +247,9 @@ def _largest(table: Table, *tensors: Tensor) -> float:
     return max(float(_at(table, x).abs().amax()) for x in tensors)
 
 
-def _identical(table: Table) -> bool:
+def identical_interest(table: Table) -> bool:
+    """Whether all agents of one game have the same rewards; of one agent they are."""
+    _one_game(table)
     first, *rest = table.rewards
     off = [reward - first for reward in rest]
     return not off or _largest(table, *off) <= SAME * _largest(table, *table.rewards)
@@ -346,7 +348,7 @@ class _Cycle:
 
 def _obstacle(table: Table, seed: int) -> _Cycle | None:
     """What shows that there is no potential."""
-    if _identical(table) or (table.horizon == 1 and _stage_potential(table) is not None):
+    if identical_interest(table) or (table.horizon == 1 and _stage_potential(table) is not None):
         return None
     return _cycle(table, seed)
 

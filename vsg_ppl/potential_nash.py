@@ -13,7 +13,7 @@ from vsg_ppl.certificate import certify_tables
 from vsg_ppl.errors import GameError
 from vsg_ppl.everyone import as_one
 from vsg_ppl.game import Game
-from vsg_ppl.kinds import kind, potential
+from vsg_ppl.kinds import identical_interest, potential
 from vsg_ppl.solution import Solution, solution_of
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
@@ -46,7 +46,7 @@ def potential_nash(game: Game | Table) -> Solution:
     table = game if isinstance(game, Table) else tabulate(game)
     began = time.perf_counter()
     with torch.no_grad():
-        if len(table.agents) == 1 or kind(table).identical_interest:
+        if identical_interest(table):
             chosen, what = _together(table), "what all agents get"
         else:
             chosen, what = _by_state(table), "the potential of every state"
@@ -69,11 +69,8 @@ def potential_nash(game: Game | Table) -> Solution:
 
 
 def climbs_together(table: Table) -> bool:
-    """Whether `potential_nash` takes this game."""
-    if table.batched:
-        return False
-    together = len(table.agents) == 1 or kind(table).identical_interest
-    return together or _potentials(table) is not None
+    """Whether `potential_nash` takes this game, one and no batch."""
+    return identical_interest(table) or _potentials(table) is not None
 
 
 def _together(table: Table) -> Tensor:
