@@ -10,6 +10,7 @@ if __name__ != "vsg_ppl.guides":
     )
 
 from vsg_ppl.guides.inferred import InferredOpponent
+from vsg_ppl.guides.neural import ConditionalNeuralPolicy, NeuralPolicy
 from vsg_ppl.guides.opponent import CountedOpponent, NeuralOpponent, TabularOpponent
 from vsg_ppl.guides.policy import ConditionalPolicy, FixedPolicy, TabularPolicy
 from vsg_ppl.guides.reward import (
@@ -21,12 +22,14 @@ from vsg_ppl.guides.reward import (
 )
 
 __all__ = [
+    "ConditionalNeuralPolicy",
     "ConditionalPolicy",
     "CountedOpponent",
     "FixedPolicy",
     "InferredOpponent",
     "LinearReward",
     "NeuralOpponent",
+    "NeuralPolicy",
     "NoReward",
     "OwnReward",
     "TabularOpponent",

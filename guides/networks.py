@@ -45,7 +45,7 @@ class Perceptrons(torch.nn.Module):
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
             if k + 1 < len(self.weights):
-                x = x.relu()
+                x = x.relu_()
         return x
 
 

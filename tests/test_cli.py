@@ -521,12 +521,12 @@ def test_help_and_version(run):
     import importlib.metadata
 
     answer = run("--help")
-    for word in ("solve", "check", "render", "games", "vsg solve mygame.py", "Exit codes"):
+    for word in ("solve", "check", "render", "games", "sweep", "vsg solve mygame.py", "Exit codes"):
         assert word in answer.stdout
     lines = [line.strip() for line in run("solve", "--help").stdout.splitlines()]
     assert "vsg solve stag_hunt" in lines and "vsg solve beach_bar --out run" in lines
     assert run("--version").stdout == f"vsg {importlib.metadata.version('vsg_ppl')}\n"
-    for command in ("solve", "check", "render", "games"):
+    for command in ("solve", "check", "render", "sweep", "games"):
         answer = run(command, "--help")
         assert answer.exit_code == 0
         assert f"vsg {command}" in answer.stdout or command == "games"
@@ -768,8 +768,9 @@ def test_reading_options_imports_no_torch():
         sys.modules["vsg_ppl"] = package
         from typer.testing import CliRunner
         from vsg_ppl import cli
-        for arguments in (["--help"], ["solve", "--help"], ["solve"], ["solve", "x", "--bogus"],
-                          ["solve", "x", "--temperature", "-1"], ["--version"]):
+        for arguments in (["--help"], ["solve", "--help"], ["sweep", "--help"], ["solve"],
+                          ["solve", "x", "--bogus"], ["solve", "x", "--temperature", "-1"],
+                          ["sweep", "x", "--out", "y", "--jobs", "0"], ["--version"]):
             CliRunner().invoke(cli.app, arguments)
             assert "torch" not in sys.modules, arguments
     """

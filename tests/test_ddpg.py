@@ -9,15 +9,16 @@ import vsg_ppl as vsg
 from tests.test_mai import Meeting, Pair
 from vsg_ppl.arena import Arena
 from vsg_ppl.ddpg import Deterministic, Everyone, iddpg, maddpg
+from vsg_ppl.guides.actions import Shape
 from vsg_ppl.learner_networks import PENALTY
-from vsg_ppl.training import Settings, Team
+from vsg_ppl.team import Team
 
 DRAWS = 5
 
 
 def agents(groups=3, seen=2, own=1, others=2):
     torch.manual_seed(1)
-    return Deterministic(groups, seen, own, others, hidden=(8, 8), learning_rate=1e-2)
+    return Deterministic(groups, seen, Shape("box", own), others, hidden=(8, 8), learning_rate=1e-2)
 
 
 @pytest.mark.parametrize("others", [0, 2])
@@ -71,20 +72,25 @@ def test_the_others_target_policies():
     arena.reset()
     made = {}
 
-    def make(team, settings):
+    def make(team):
         learner = Deterministic(
-            team.groups, team.seen, team.own, team.others, hidden=(8,), learning_rate=0.1
+            team.groups,
+            team.seen,
+            team.own,
+            sum(shape.width for shape in team.others),
+            hidden=(8,),
+            learning_rate=0.1,
         )
         everyone.teams.append((team, learner))
         for i, agent in enumerate(team.agents):
             made[agent] = learner, i * plays
         return learner
 
-    teams = [Team(arena, names, make, Settings()) for names in (["ann", "bob"], ["cy"])]
+    teams = [Team(arena, names, make, memory=1) for names in (["ann", "bob"], ["cy"])]
     for team in teams:
         seen = torch.randn(team.groups, DRAWS, 1)
         found = everyone.next(team, seen)
-        assert found.shape == (team.groups, DRAWS, team.others)
+        assert found.shape == (team.groups, DRAWS, 4 - team.own.width)
         for i, agent in enumerate(team.agents):
             for k in range(plays):
                 rows = []

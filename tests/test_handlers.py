@@ -13,7 +13,7 @@ from tests.bundled import instances
 from vsg_ppl import models
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Act, Limited, role
-from vsg_ppl.guides import ConditionalPolicy, TabularPolicy
+from vsg_ppl.guides import ConditionalPolicy, NeuralPolicy, TabularPolicy
 from vsg_ppl.handlers import at_time, enumerate_sites, focus, play
 from vsg_ppl.unroll import unroll
 
@@ -488,3 +488,27 @@ def test_what_an_agent_does_not_know_it_models_by_the_prior():
     given = vsg.agent_guide(game, "row", answer, {"col": torch.tensor([[0.5, 0.5]])})
     elbo = vsg.MarkovELBO(table)
     assert elbo.loss(model, guide) == pytest.approx(elbo.loss(model, given), abs=1e-14)
+
+
+@pytest.mark.parametrize("neural", [False, True])
+def test_whoever_climbs_moves_nobody_else(neural):
+    """Not by the optimiser, and not by what is left in `.grad` for the other's own step."""
+    game = vsg.models.PrisonersDilemma()
+    pyro.clear_param_store()
+    row, col = (
+        NeuralPolicy(game, agent) if neural else TabularPolicy(vsg.tabulate(game), agent)
+        for agent in game.agents
+    )
+    model = vsg.agent_model(game, "row", {"col": col})
+    guide = vsg.agent_guide(game, "row", row, {"col": vsg.fixed(col)})
+    before = [x.detach().clone() for x in col.parameters()]
+    moved = [x.detach().clone() for x in row.parameters()]
+    optim = pyro.optim.Adam({"lr": 0.1})
+    loss = Trace_ELBO(num_particles=8)
+    pyro.infer.SVI(model, guide, optim, loss).step()
+    assert all(torch.equal(x, y) for x, y in zip(before, col.parameters(), strict=True))
+    assert all(x.grad is None or not x.grad.any() for x in col.parameters())
+    assert any(not torch.equal(x, y) for x, y in zip(moved, row.parameters(), strict=True))
+    loose = vsg.agent_guide(game, "row", row, {"col": col})  # an opponent model is learnt
+    pyro.infer.SVI(model, loose, optim, loss).step()
+    assert any(not torch.equal(x, y) for x, y in zip(before, col.parameters(), strict=True))

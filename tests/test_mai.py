@@ -11,7 +11,7 @@ import torch
 import vsg_ppl as vsg
 from vsg_ppl.learning import Learning
 from vsg_ppl.mai import Cooling, mai
-from vsg_ppl.models import Chicken, Differential, Thermostat
+from vsg_ppl.models import Differential, Thermostat
 
 
 class Meeting:
@@ -111,7 +111,6 @@ def test_success_is_counted():
 @pytest.mark.parametrize(
     ("game", "options", "words"),
     [
-        (Chicken(), {}, "'row' of Chicken has finite actions"),
         (Thermostat(), {"steps": 3}, "Thermostat has one agent"),
         (Meeting(), {"episodes": 0}, "episodes is 0"),
         (Meeting(), {"plays": 0}, "plays is 0"),

@@ -7,16 +7,17 @@ import math
 import pytest
 import torch
 
-from vsg_ppl.guides.networks import tanh_normal
+from vsg_ppl.guides.actions import Shape, squashed_normal
 from vsg_ppl.learner_networks import PENALTY
 from vsg_ppl.mai_learner import Learner
 
 ALPHA, BETA, DRAWS = 0.7, 1.3, 5
 
 
-def learner(groups=3, seen=2, own=1, others=2):
+def learner(groups=3, seen=2, own=1, others=2, kind=Learner, **options):
     torch.manual_seed(1)
-    return Learner(groups, seen, own, others, hidden=(8, 8), learning_rate=1e-2)
+    shapes = Shape("box", own), [Shape("box", 1)] * others
+    return kind(groups, seen, *shapes, hidden=(8, 8), learning_rate=1e-2, **options)
 
 
 def gradients(loss, network):
@@ -43,9 +44,9 @@ def test_the_policy():
     torch.manual_seed(7)
     loss = agent.policy_loss(seen, ALPHA)
     torch.manual_seed(7)
-    other = tanh_normal(agent.model(seen)).sample()
+    other = agent.theirs(agent.model(seen)).sample()
     outputs = agent.policy(torch.cat([seen, other], -1))
-    own = tanh_normal(outputs).rsample()
+    own = squashed_normal(outputs, [agent.own]).rsample()
     expected = ALPHA * log_density(outputs, own) - agent.q(seen, own, other) + penalty(outputs)
     expected = (expected + ALPHA * math.log(2)).sum() / DRAWS
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
@@ -60,9 +61,9 @@ def test_the_opponent_model():
     loss = agent.model_loss(seen, ALPHA, BETA)
     torch.manual_seed(7)
     outputs = agent.model(seen)
-    other = tanh_normal(outputs).rsample()
+    other = agent.theirs(outputs).rsample()
     answer = agent.policy(torch.cat([seen, other], -1))
-    own = tanh_normal(answer).rsample()
+    own = squashed_normal(answer, [agent.own]).rsample()
     expected = BETA * (log_density(outputs, other) - log_density(agent.prior(seen), other))
     expected = expected + ALPHA * log_density(answer, own) - agent.q(seen, own, other)
     expected = (expected + penalty(outputs) + ALPHA * math.log(2)).sum() / DRAWS
@@ -122,6 +123,6 @@ def test_only_one_network_moves():
 def test_starting_near_an_action():
     agent = learner()
     agent.start(-0.5, 0.2)
-    actions = torch.cat([agent.act(torch.zeros(3, 2)) for _ in range(200)])
+    actions = torch.cat([agent.act(torch.zeros(3, 1, 2)) for _ in range(200)])
     assert abs(float(actions.median()) + 0.5) < 0.05
     assert float(actions.std()) < 0.25

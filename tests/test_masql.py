@@ -8,16 +8,18 @@ import torch
 
 import vsg_ppl as vsg
 from tests.test_mai import Pair
+from vsg_ppl.guides.actions import Shape
 from vsg_ppl.mai import Cooling
 from vsg_ppl.masql import Sampler, masql, stein
 
 ALPHA, DRAWS = 0.7, 5
 
 
-def sampler(groups=3, seen=2, own=1, others=2, particles=4):
+def sampler(groups=3, seen=2, others=2, particles=4):
     torch.manual_seed(1)
     options = {"hidden": (8, 8), "learning_rate": 1e-2, "particles": particles}
-    return Sampler(groups, seen, own, others, **options)
+    one = Shape("box", 1)
+    return Sampler(groups, seen, one, [one] * others, **options)
 
 
 def gradients(loss, network):
@@ -105,7 +107,7 @@ def test_the_soft_value():
     torch.manual_seed(7)
     found = agent.soft_value(seen, ALPHA)[:, 0]
     torch.manual_seed(7)
-    joint = torch.rand(3, 2000, 3) * 2 - 1
+    joint = torch.cat([torch.rand(3, 2000, 1) * 2 - 1 for _ in range(3)], -1)
     value = agent.q(seen.expand(3, 2000, 2), joint, target=True)
     assert torch.allclose(found, ALPHA * (value / ALPHA).exp().mean(-1).log(), atol=1e-5)
     torch.manual_seed(7)

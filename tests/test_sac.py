@@ -10,7 +10,7 @@ import torch
 import vsg_ppl as vsg
 from tests.test_mai import Pair
 from tests.test_mai_learner import gradients, log_density, penalty
-from vsg_ppl.guides.networks import tanh_normal
+from vsg_ppl.guides.actions import Shape, squashed_normal
 from vsg_ppl.mai import Cooling, mai
 from vsg_ppl.mai_learner import Learner
 from vsg_ppl.sac import sac
@@ -20,7 +20,7 @@ ALPHA, DRAWS = 0.7, 5
 
 def learner():
     torch.manual_seed(1)
-    return Learner(3, 2, 2, 0, hidden=(8, 8), learning_rate=1e-2)
+    return Learner(3, 2, Shape("box", 2), (), hidden=(8, 8), learning_rate=1e-2)
 
 
 def test_networks_know_the_agents_own_actions_only():
@@ -36,7 +36,7 @@ def test_the_policy():
     loss = agent.policy_loss(seen, ALPHA)
     torch.manual_seed(7)
     outputs = agent.policy(seen)
-    own = tanh_normal(outputs).rsample()
+    own = squashed_normal(outputs, [agent.own]).rsample()
     expected = ALPHA * (log_density(outputs, own) + math.log(4)) - agent.q(seen, own)
     expected = (expected + penalty(outputs)).sum() / DRAWS
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
@@ -50,7 +50,7 @@ def test_the_value_of_the_next_step():
     found = agent.expected(seen, ALPHA)
     torch.manual_seed(7)
     outputs = agent.policy(seen)
-    own = tanh_normal(outputs).sample()
+    own = squashed_normal(outputs, [agent.own]).sample()
     entropy = log_density(outputs, own) + math.log(4)
     wanted = agent.q(seen, own, target=True) - ALPHA * entropy
     assert torch.allclose(found.double(), wanted, atol=1e-4)

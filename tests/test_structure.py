@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsg_ppl.errors import GameError
-from vsg_ppl.structure import describe, leaves, rebuild, same_structure, to_json
+from vsg_ppl.structure import describe, leaves, rebuild, same_structure, tensors, to_json
 
 Pair = namedtuple("Pair", ["x", "y"])  # noqa: PYI024
 
@@ -88,6 +88,18 @@ def test_structures_that_differ(one, other):
 def test_what_is_no_state(state, found):
     with pytest.raises(GameError, match=f"a state is .*integer tensor.*{found}"):
         leaves(state)
+
+
+@given(STATES)
+def test_tensors_of_integers_are_the_leaves(state):
+    assert [int(part) for part in tensors(state)] == [int(part) for part in leaves(state)]
+
+
+def test_tensors_keep_their_numbers():
+    parts = tensors(Pair({"b": 0.5, "a": torch.ones(2)}, [None, True]))
+    assert [part.tolist() for part in parts] == [0.5, [1.0, 1.0], True]
+    with pytest.raises(GameError, match="a state is a tensor, or .*not str"):
+        tensors((0.5, "red"))
 
 
 def test_bytes_and_booleans_are_integers():

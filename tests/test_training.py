@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 
 import pyro.distributions as dist
@@ -14,12 +13,14 @@ import vsg_ppl as vsg
 from tests.test_mai import Meeting, Pair
 from vsg_ppl.arena import Arena
 from vsg_ppl.ddpg import iddpg, maddpg
+from vsg_ppl.guides.actions import Shape
 from vsg_ppl.learner_networks import Networks
 from vsg_ppl.mai import mai
 from vsg_ppl.masql import masql
-from vsg_ppl.models import Chicken, Differential, Thermostat
+from vsg_ppl.models import Chicken, Differential, Routing, Thermostat
 from vsg_ppl.sac import sac
-from vsg_ppl.training import Options, Settings, Team, schedule, train
+from vsg_ppl.team import Team
+from vsg_ppl.training import Options, Settings, schedule, train
 
 METHODS = {"mai": mai, "masql": masql, "maddpg": maddpg, "iddpg": iddpg, "sac": sac}
 methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -35,7 +36,8 @@ class Recorder:
         self.started = mean, scale
 
     def act(self, seen):
-        return torch.arange(self.team.groups)[:, None].expand(-1, self.team.own) / 128
+        number = torch.arange(self.team.groups)[:, None, None]
+        return number.expand(-1, seen.shape[1], self.team.own.width) / 128
 
     def explore(self, seen, episode):
         return self.act(seen)
@@ -55,19 +57,19 @@ def recorded(game, **options):
     return train(game, "record", make, options), made
 
 
-def test_options_are_said_in_three_places_alike():
-    settings = {field.name: field.default for field in dataclasses.fields(Settings)}
-    assert list(Options.__annotations__) == list(settings)
-    given = inspect.signature(mai).parameters
-    assert {name: given[name].default for name in settings} == settings
+def test_options_are_said_in_two_places_alike():
+    settings = [field.name for field in dataclasses.fields(Settings)]
+    assert list(Options.__annotations__) == settings
 
 
 def test_who_remembers_what():
     """Learner g is that of agent g // K in play g % K; the others are in order."""
+    one = Shape("box", 1)
     found, (pair, alone) = recorded(Meeting(), episodes=2, steps=3, plays=4, start="networks")
     assert pair.team.agents == ["ann", "bob"] and alone.team.agents == ["cy"]
-    assert (pair.team.groups, pair.team.own, pair.team.others) == (8, 1, 3)
-    assert (alone.team.groups, alone.team.own, alone.team.others) == (4, 2, 2)
+    assert (pair.team.groups, pair.team.own) == (8, one)
+    assert pair.team.others == (one, Shape("box", 2))
+    assert (alone.team.groups, alone.team.own.width, alone.team.others) == (4, 2, (one, one))
     k = torch.arange(4) / 128
     ann, bob, cy = k, k + 4 / 128, k
     memory = pair.memory.last("other", 1)[:, 0]
@@ -180,7 +182,6 @@ def test_a_start_near_an_action(method):
 @pytest.mark.parametrize(
     ("game", "options", "words"),
     [
-        (Chicken(), {}, "'row' of Chicken has finite actions"),
         (Thermostat(), {"steps": 3}, "Thermostat has one agent"),
         (Pair(), {"episodes": 0}, "episodes is 0"),
         (Pair(), {"memory": 0}, "memory is 0"),
@@ -194,6 +195,12 @@ def test_what_does_not_fit(method, game, options, words):
         method(game, **{"episodes": 1, **options})
 
 
+@pytest.mark.parametrize("method", [masql, maddpg, iddpg, sac])
+def test_finite_actions(method):
+    with pytest.raises(vsg.GameError, match="'row' of Chicken has finite actions"):
+        method(Chicken(), episodes=1, steps=2)
+
+
 def test_an_unknown_option():
     with pytest.raises(vsg.GameError, match="`sac` has no option 'episode'"):
         sac(Pair(), episode=1)
@@ -202,5 +209,34 @@ def test_an_unknown_option():
 def test_a_team_is_made_without_a_memory():
     arena = Arena(Pair(), 2)
     arena.reset()
-    team = Team(arena, ["ann", "bob"], Recorder, Settings(memory=7))
+    team = Team(arena, ["ann", "bob"], lambda team: Recorder(team, None), memory=7)
     assert team.memory.capacity == 7 and team.seen == 1
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@methods
+@pytest.mark.parametrize("gamma", [0.0, 0.9])
+def test_on_a_gpu(method, gamma, tmp_path):
+    """Networks and memories lie there, the game does not; what is kept goes on there."""
+    options = {"steps": 4, "plays": 2, "start": "networks", "gamma": gamma, "device": "cuda"}
+    path = tmp_path / "run.pt"
+    found = method(Meeting(), episodes=3, checkpoint=path, every=0.0, **options)
+    assert torch.isfinite(found.rewards).all() and found.rewards.device.type == "cpu"
+    assert found.policies["cy"](torch.zeros(6, 1)).shape == (6, 2)
+    again = method(Meeting(), episodes=3, checkpoint=path, **options)
+    assert torch.equal(found.rewards, again.rewards)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("opponents", ["own", "known", "inferred", "observed", "none"])
+def test_finite_and_shared_actions_on_a_gpu(opponents):
+    for game in (Chicken(), Routing("pigou", n_agents=2)):
+        found = mai(game, opponents=opponents, episodes=2, steps=3, plays=2, device="cuda")
+        assert torch.isfinite(found.rewards).all()
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(vsg.GameError, match="the device is 'tpu9'"):
+        mai(Pair(), episodes=1, device="tpu9")

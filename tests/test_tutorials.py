@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from vsg_ppl.sweep import Sweep
+
 ROOT = Path(__file__).resolve().parent.parent
 TUTORIALS = [
     "01_acting_as_inferring",
@@ -22,6 +24,7 @@ TUTORIALS = [
     "05_what_do_the_others_want",
     "06_signals",
     "07_the_audit",
+    "08_learning",
 ]
 PAGES = sorted(
     str(path.relative_to(ROOT))
@@ -134,7 +137,10 @@ def run_console(text):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_run(page, tmp_path, monkeypatch):
-    """Python blocks share their names; a ``text`` block after one shows what it prints."""
+    """Python blocks share their names; a ``text`` block after one shows what it prints.
+
+    A ``toml`` block is a sweep.
+    """
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     printed = None
@@ -147,6 +153,9 @@ def test_blocks_run(page, tmp_path, monkeypatch):
             printed = out.getvalue()
         elif language == "text":
             assert same(text, printed), f"{page} shows\n{text}\nbut this is printed:\n{printed}"
+        elif language == "toml":
+            Path(title).write_text(text, encoding="utf-8")
+            assert Sweep.read(title).runs()
         else:
             assert language == "console"
             run_console(text)

@@ -27,6 +27,7 @@ from vsg_ppl.facing import facing
 from vsg_ppl.finite_population import FiniteGap, finite_nash_gap
 from vsg_ppl.game import Game, act, optimality, signal
 from vsg_ppl.graph import dependency_graph, figure1
+from vsg_ppl.handlers.fixed import fixed
 from vsg_ppl.infer import infer_opponent
 from vsg_ppl.inference import OpponentInference
 from vsg_ppl.interop_gambit import from_gambit, to_gambit, write_nfg
@@ -50,12 +51,14 @@ from vsg_ppl.plot_learning import plot_learning
 from vsg_ppl.plot_network import plot_network
 from vsg_ppl.potential_nash import potential_nash
 from vsg_ppl.proposals import propose
+from vsg_ppl.response_search import FoundResponse, SearchCertificate, certify_by_search
 from vsg_ppl.routing import RoutingEquilibrium, routing_equilibrium, routing_potential
 from vsg_ppl.sac import sac
 from vsg_ppl.schedule import Annealing
 from vsg_ppl.simulate import Plays, simulate
 from vsg_ppl.solution import Solution
 from vsg_ppl.solve import solve
+from vsg_ppl.sweep import Sweep, SweepResult, sweep
 from vsg_ppl.table import Table
 from vsg_ppl.tabulate import tabulate
 from vsg_ppl.trajectory_objective import (
@@ -81,6 +84,7 @@ __all__ = [
     "Crowd",
     "FiniteGap",
     "Flat",
+    "FoundResponse",
     "Game",
     "GameError",
     "Kind",
@@ -95,7 +99,10 @@ __all__ = [
     "PlayModel",
     "Plays",
     "RoutingEquilibrium",
+    "SearchCertificate",
     "Solution",
+    "Sweep",
+    "SweepResult",
     "Table",
     "act",
     "agent_guide",
@@ -103,6 +110,7 @@ __all__ = [
     "all_nash",
     "best_response",
     "certify",
+    "certify_by_search",
     "compare_hypotheses",
     "correlated",
     "correlated_certify",
@@ -113,6 +121,7 @@ __all__ = [
     "facing",
     "figure1",
     "finite_nash_gap",
+    "fixed",
     "from_arrays",
     "from_gambit",
     "from_openspiel",
@@ -146,6 +155,7 @@ __all__ = [
     "signal",
     "simulate",
     "solve",
+    "sweep",
     "tabulate",
     "theory",
     "to_arrays",

@@ -39,7 +39,8 @@ class AgentModel:
     ) -> None:
         self.game, self.agent, self.others = game, agent, dict(others)
         self.temperature, self.horizon = temperature, horizon
-        self._program = play(self.others)(focus(agent, temperature)(unroll(game, horizon)))
+        focused = focus(agent, temperature)(unroll(game, horizon))
+        self._program = play(self.others, still=True)(focused)
 
     def __call__(self) -> Any:
         """Run the program."""
@@ -93,7 +94,8 @@ def agent_model(
         game: the game.
         agent: whose model it is.
         others: policies of the other agents, as programs or as tables of probabilities, shape
-            (S, A) or (H, S, A). An agent that is missing acts by its prior.
+            (S, A) or (H, S, A). An agent that is missing acts by its prior. Their parameters are
+            hidden from SVI and get no gradient: whoever climbs this ELBO does not move the others.
         temperature: τ > 0, in units of reward.
         horizon: number of decisions, by default the game's; a discounted game without a horizon
             runs for a random number of steps (see `unroll`).

@@ -1,4 +1,4 @@
-"""The command line: ``vsg solve``, ``infer``, ``check``, ``render``, ``games``, ``reproduce``.
+"""Commands: ``vsg solve``, ``infer``, ``check``, ``render``, ``games``, ``reproduce``, ``sweep``.
 
 Torch takes seconds to import, so everything but the reading of options is imported when needed.
 """
@@ -33,6 +33,7 @@ from vsg_ppl.cli_print import (
     print_solution,
 )
 from vsg_ppl.cli_reproduce import reproduce
+from vsg_ppl.cli_sweep import sweep
 from vsg_ppl.errors import GameError
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -118,13 +119,14 @@ def vsg(
     """Write a game as a Pyro program; get an equilibrium of it, with a certificate.
 
     \b
-    vsg games                         the games that come with the library
-    vsg solve stag_hunt               solve one of them
-    vsg check mygame.py               is my own game well-formed, and how large is it?
-    vsg solve mygame.py --out run     solve it; policies, certificate and pictures go to run/
-    vsg infer mygame.py play.csv      what do its agents want? inferred from play seen
-    vsg render mygame.py --out g.svg  draw its graphical model
-    vsg reproduce figure-2a --quick   run an experiment of the paper again
+    vsg games                           the games that come with the library
+    vsg solve stag_hunt                 solve one of them
+    vsg check mygame.py                 is my own game well-formed, and how large is it?
+    vsg solve mygame.py --out run       solve it; policies, certificate and pictures go to run/
+    vsg infer mygame.py play.csv        what do its agents want? inferred from play seen
+    vsg render mygame.py --out g.svg    draw its graphical model
+    vsg reproduce figure-2a --quick     run an experiment of the paper again
+    vsg sweep spec.toml --out results   every setting of a grid, with many seeds
 
     \b
     Exit codes: 0 solved; 1 not converged, or stopped by Ctrl-C (the result is shown); 2 bad
@@ -313,6 +315,7 @@ def solve(
 
 app.command()(infer)
 app.command()(reproduce)
+app.command()(sweep)
 
 
 @app.command()

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from vsg_ppl.game import Game
+from vsg_ppl.guides.actions import Shape, Squash
 from vsg_ppl.learner_networks import PENALTY, Networks
 from vsg_ppl.learning import Learning
 from vsg_ppl.replay import Replay
-from vsg_ppl.training import Options, Schedule, Settings, Team, schedule, train
+from vsg_ppl.team import Team
+from vsg_ppl.training import Options, Schedule, Settings, schedule, train
 
 NOISE = 0.1
 """σ of what is added to actions in (−1, 1) while agents learn."""
@@ -35,9 +37,9 @@ def maddpg(
 
     Args:
         game: a program whose agents choose bounded numbers; it must run on tensors of many plays.
-        noise: σ of exploration, by episode, in the range from −1 to 1. It lowers the rewards that
-            are counted (at the top of `Differential` by 200 σ², which is 2 for the default); a
-            schedule as ``lambda episode: 0.1 * 0.98**episode`` lets it fade.
+        noise: σ of exploration, by episode, in the range from −1 to 1, or of shares. It lowers the
+            rewards that are counted (at the top of `Differential` by 200 σ², which is 2 for the
+            default); a schedule as ``lambda episode: 0.1 * 0.98**episode`` lets it fade.
         options: `Settings`, as of `mai`.
 
     Returns:
@@ -55,7 +57,7 @@ def maddpg(
     def make(team: Team, settings: Settings) -> _Agents:
         return _Agents(team, settings, scale, everyone)
 
-    return train(game, "maddpg", make, options)
+    return train(game, "maddpg", make, options, also={"noise": scale})
 
 
 def iddpg(
@@ -73,9 +75,9 @@ def iddpg(
 
     Args:
         game: a program whose agents choose bounded numbers; it must run on tensors of many plays.
-        noise: σ of exploration, by episode, in the range from −1 to 1. It lowers the rewards that
-            are counted (at the top of `Differential` by 200 σ², which is 2 for the default); a
-            schedule as ``lambda episode: 0.1 * 0.98**episode`` lets it fade.
+        noise: σ of exploration, by episode, in the range from −1 to 1, or of shares. It lowers the
+            rewards that are counted (at the top of `Differential` by 200 σ², which is 2 for the
+            default); a schedule as ``lambda episode: 0.1 * 0.98**episode`` lets it fade.
         options: `Settings`, as of `mai`.
 
     Returns:
@@ -93,41 +95,44 @@ def iddpg(
     def make(team: Team, settings: Settings) -> _Agents:
         return _Agents(team, settings, scale, None)
 
-    return train(game, "iddpg", make, options)
+    return train(game, "iddpg", make, options, also={"noise": scale})
 
 
 class Deterministic(Networks):
-    """G agents with deterministic policies, x = tanh π(s).
+    """G agents with deterministic policies: what a network says is squashed to an action.
 
     Args:
         groups: G.
         seen: how many numbers it observes.
-        own: how many numbers its action has.
+        own: shape of its action.
         others: how many numbers of the others' actions its critic knows; 0 for none.
         hidden: sizes of the hidden layers.
         learning_rate: of Adam, for both networks.
+        device: where networks are.
 
-    >>> agents = Deterministic(3, 2, 1, 1, hidden=(8,), learning_rate=1e-2)
-    >>> agents.act(torch.zeros(3, 2)).shape
-    torch.Size([3, 1])
+    >>> agents = Deterministic(3, 2, Shape("box", 1), 1, hidden=(8,), learning_rate=1e-2)
+    >>> agents.act(torch.zeros(3, 5, 2)).shape
+    torch.Size([3, 5, 1])
     """
 
     def __init__(
         self,
         groups: int,
         seen: int,
-        own: int,
+        own: Shape,
         others: int,
         *,
         hidden: tuple[int, ...],
         learning_rate: float,
+        device: str = "cpu",
     ) -> None:
         sizes = {
-            "policy": (seen, *hidden, own),
-            "critic": (seen + own + others, *hidden, 1),
+            "policy": (seen, *hidden, own.free),
+            "critic": (seen + own.width + others, *hidden, 1),
         }
         slow = {"target": "critic", "target policy": "policy"}
-        super().__init__(groups, sizes, slow, learning_rate=learning_rate)
+        super().__init__(groups, sizes, slow, learning_rate=learning_rate, device=device)
+        self.own, self.squash = own, Squash([own])
 
     def start(self, mean: float, scale: float) -> None:
         """Let policies begin near an action, in (−1, 1). They have no σ."""
@@ -138,22 +143,21 @@ class Deterministic(Networks):
         self.copy()
 
     def act(self, seen: Tensor) -> Tensor:
-        """Actions without noise, (G, D)."""
+        """Actions without noise, (G, B, width)."""
         with torch.no_grad():
-            action: Tensor = self.networks["policy"](seen[:, None])
-            return action[:, 0].tanh()
+            return self.squash(self.networks["policy"](seen))  # type: ignore[no-any-return]
 
     def next(self, seen: Tensor) -> Tensor:
-        """Actions of the target policies, (G, B, D)."""
+        """Actions of the target policies, (G, B, width)."""
         with torch.no_grad():
             action: Tensor = self.networks["target policy"](seen)
-            return action.tanh()
+            return self.squash(action)  # type: ignore[no-any-return]
 
     def policy_loss(self, seen: Tensor, *others: Tensor) -> Tensor:
         """−Q(s, π(s), o), o what the others did; averaged over draws, summed over learners."""
         before = self.networks["policy"](seen)
         penalty = PENALTY * (before**2).mean(-1)
-        loss: Tensor = penalty - self.q(seen, before.tanh(), *others)
+        loss: Tensor = penalty - self.q(seen, self.squash(before), *others)
         return loss.sum() / seen.shape[1]
 
 
@@ -198,29 +202,30 @@ class _Agents(Deterministic):
             team.groups,
             team.seen,
             team.own,
-            team.others if everyone else 0,
+            sum(shape.width for shape in team.others) if everyone else 0,
             hidden=settings.hidden,
             learning_rate=settings.learning_rate,
+            device=team.device,
         )
         self.team, self.settings, self.noise, self.everyone = team, settings, noise, everyone
         if everyone:
             everyone.teams.append((team, self))
 
     def explore(self, seen: Tensor, episode: int) -> Tensor:
-        """Actions with noise, (G, D)."""
+        """Actions with noise, (G, B, width)."""
         action = self.act(seen)
-        return (action + self.noise(episode) * torch.randn(action.shape)).clamp(-1, 1)
+        return self.own.nearby(action + self.noise(episode) * torch.randn_like(action))
 
     def learn(self, memory: Replay, episode: int) -> None:
         """One step of critic and policy."""
-        gamma = self.settings.gamma
+        gamma = self.settings.discount
         drawn = memory.sample(self.settings.batch)
         seen, others = drawn["seen"], [drawn["other"]] if self.everyone else []
         wanted = drawn["reward"][..., 0]
         if gamma > 0:
             after = drawn["next"]
             theirs = [self.everyone.next(self.team, after)] if self.everyone else []
-            wanted = wanted + gamma * self._later(after, theirs)
+            wanted = wanted + gamma * drawn["goes_on"][..., 0] * self._later(after, theirs)
         self.improve("critic", lambda: self.critic_loss(seen, drawn["own"], *others, wanted=wanted))
         self.improve("policy", lambda: self.policy_loss(seen, *others))
         if gamma > 0:

@@ -255,6 +255,8 @@ def _function(program: Any) -> Callable[..., Any]:
     """The function behind a program, so that the cache below keeps no object alive."""
     if isinstance(program, torch.nn.Module):
         return type(program).forward
+    if not inspect.isfunction(program) and hasattr(program, "__wrapped__"):
+        return _function(program.__wrapped__)
     found = getattr(program, "__func__", program)
     if inspect.isfunction(found) or isinstance(found, partial):
         return found

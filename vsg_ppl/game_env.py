@@ -19,7 +19,7 @@ from vsg_ppl.errors import GameError, telling
 from vsg_ppl.game import Game, agents, call, discount, title
 from vsg_ppl.game import horizon as horizon_of
 from vsg_ppl.handlers.acting import ActingMessenger, Enough
-from vsg_ppl.structure import rebuild
+from vsg_ppl.structure import rebuild, tensors
 from vsg_ppl.table import Table
 from vsg_ppl.table_plays import actions_of, ends, table_of_plays
 
@@ -156,7 +156,7 @@ class GameEnv(ParallelEnv):  # type: ignore[misc]
     def render(self) -> str:
         """The state, and what led to it, as one line of text."""
         like = self._state
-        shown = rebuild(like, [leaf.tolist() for leaf in _leaves(like)])
+        shown = rebuild(like, [leaf.tolist() for leaf in tensors(like)])
         parts = [f"t={self.t} state={shown}"]
         parts += [f"{name}={value.tolist()}" for name, value in self._signals.items()]
         return " ".join(parts) + self._last
@@ -303,24 +303,8 @@ class GameEnv(ParallelEnv):  # type: ignore[misc]
         return " ".join(said)
 
 
-def _leaves(state: Any) -> list[Tensor]:
-    """The parts of a state, which here may be continuous, in order."""
-    if state is None:
-        return []
-    if isinstance(state, dict):
-        return [leaf for key in state for leaf in _leaves(state[key])]
-    if isinstance(state, tuple | list):
-        return [leaf for part in state for leaf in _leaves(part)]
-    if not isinstance(state, Tensor | bool | int | float):
-        raise GameError(
-            f"a state is a tensor, or a tuple, NamedTuple or dict of them, not "
-            f"{type(state).__name__}"
-        )
-    return [torch.as_tensor(state)]
-
-
 def _numbers(state: Any) -> list[float]:
-    return [x for leaf in _leaves(state) for x in leaf.reshape(-1).tolist()]
+    return [x for leaf in tensors(state) for x in leaf.reshape(-1).tolist()]
 
 
 def _snake(name: str) -> str:

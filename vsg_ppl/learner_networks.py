@@ -25,6 +25,7 @@ class Networks:
         sizes: of the layers of each network. One is the "critic" of a state and actions.
         slow: which network a copy follows, by the name of the copy. "target" follows the critic.
         learning_rate: of Adam.
+        device: where they are.
 
     >>> pair = Networks(3, {"critic": (2, 8, 1)}, {"target": "critic"}, learning_rate=1e-2)
     >>> pair.q(torch.zeros(3, 5, 1), torch.zeros(3, 5, 1)).shape
@@ -38,34 +39,50 @@ class Networks:
         slow: Mapping[str, str],
         *,
         learning_rate: float,
+        device: str = "cpu",
     ) -> None:
-        self.networks = {name: Perceptrons(groups, layers) for name, layers in sizes.items()}
+        self.networks = {
+            name: Perceptrons(groups, layers).to(device) for name, layers in sizes.items()
+        }
         self.optimisers = {
-            name: torch.optim.Adam(network.parameters(), lr=learning_rate, foreach=True)
+            name: torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
             for name, network in self.networks.items()
         }
         self.slow = dict(slow)
         for name, source in self.slow.items():
-            self.networks[name] = Perceptrons(groups, sizes[source])
+            self.networks[name] = Perceptrons(groups, sizes[source]).to(device)
         self.copy()
         self._elbo = Trace_ELBO().differentiable_loss
 
     def q(self, seen: Tensor, *actions: Tensor, target: bool = False) -> Tensor:
         """Q(s, actions), (G, B)."""
-        network = self.networks["target" if target else "critic"]
-        value: Tensor = network(torch.cat([seen, *actions], -1))[..., 0]
+        return self.values("target" if target else "critic", seen, *actions)[..., 0]
+
+    def values(self, name: str, seen: Tensor, *actions: Tensor) -> Tensor:
+        """What a network says of a state and actions, (G, B, outputs)."""
+        value: Tensor = self.networks[name](torch.cat([seen, *actions], -1))
         return value
 
-    def critic_loss(self, seen: Tensor, *actions: Tensor, wanted: Tensor) -> Tensor:
+    def critic_loss(
+        self, seen: Tensor, *actions: Tensor, wanted: Tensor, name: str = "critic"
+    ) -> Tensor:
         """½ (Q(s, actions) − what was paid and is expected after that)², and a constant.
 
         The negative ELBO of the program r ~ Normal(Q, 1).
+
+        Args:
+            seen: (G, B, parts).
+            actions: (G, B, width) each.
+            wanted: (G, B), or (G, B, outputs) of a network with several.
+            name: of the network.
         """
+        wanted = wanted if wanted.dim() == 3 else wanted[..., None]
 
         def model() -> None:
             with Plates(seen):
-                value = self.q(seen, *actions)
-                pyro.sample("reward", dist.Normal(value, 1.0, validate_args=False), obs=wanted)
+                value = self.values(name, seen, *actions)
+                law = dist.Normal(value, 1.0, validate_args=False).to_event(1)
+                pyro.sample("reward", law, obs=wanted)
 
         return self.loss(model, nothing, seen)
 
@@ -90,6 +107,20 @@ class Networks:
                 pairs = (self.networks[key].parameters() for key in (name, source))
                 for old, new in zip(*pairs, strict=True):
                     old.lerp_(new, rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, and where Adam stands."""
+        return {
+            "networks": {name: net.state_dict() for name, net in self.networks.items()},
+            "optimisers": {name: adam.state_dict() for name, adam in self.optimisers.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
 
     def copy(self) -> None:
         """Make slow copies equal."""

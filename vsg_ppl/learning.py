@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
+
+from vsg_ppl.certificate import Certificate, certify
+from vsg_ppl.errors import GameError
+from vsg_ppl.finite_view import TableView
+from vsg_ppl.tabulate import tabulate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Policies = Mapping[str, Callable[[Tensor], Tensor]]
+"""What each agent does, of what it sees."""
 
 LAST = 10
 """Episodes at the end over which success is judged."""
@@ -25,16 +34,25 @@ class Learning:
         method: that learnt.
         agents: names, in the order of the rewards.
         rewards: mean reward of a step, by episode, experiment and agent, (E, K, N).
-        policies: what each agent does: actions (K, D) in (−1, 1), of what it sees, (K, parts).
+        policies: what each agent does: actions (K, D) in (−1, 1), or vectors with a single 1 for
+            those of a finite set, of what it sees, (K, parts).
         seconds: of CPU, for all experiments.
+        watched: what was looked at on the way, by name: a number for each look and experiment,
+            (W, K).
+        watched_at: episodes after which it was looked at.
+        probabilities: of finite actions: what each agent executes in each experiment, (K, B, A), of
+            what it sees, (B, parts), as `with_available` ends it.
     """
 
     game: Any
     method: str
     agents: tuple[str, ...]
     rewards: Tensor
-    policies: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    policies: Policies = field(default_factory=dict)
     seconds: float = 0.0
+    watched: Mapping[str, Tensor] = field(default_factory=dict)
+    watched_at: tuple[int, ...] = ()
+    probabilities: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         episodes, plays, _ = self.rewards.shape
@@ -44,9 +62,61 @@ class Learning:
             f"{min(LAST, episodes)}, median {float(last):.3g})"
         )
 
+    def named(self, method: str) -> Learning:
+        """The same under another name of the method."""
+        return replace(self, method=method)
+
     def final(self) -> Tensor:
         """Mean reward of a step over the last `LAST` episodes and all agents, (K,)."""
         return self.rewards[-LAST:].mean((0, 2))
+
+    def tables(self, play: int = 0) -> dict[str, Tensor]:
+        """What is executed in one experiment, in every state of a finite game.
+
+        Args:
+            play: number of the experiment.
+
+        Returns:
+            Probabilities of every agent, (S, A), or (H, S, A) for a game with a horizon, in double
+            precision.
+
+        Raises:
+            GameError: there is no such experiment, actions are not finite, or the game has no
+                table.
+        """
+        plays = self.rewards.shape[1]
+        if not 0 <= play < plays:
+            raise GameError(f"there is no experiment {play}", hint=f"0 to {plays - 1}.")
+        if not self.probabilities:
+            raise GameError(
+                f"what {self.method} learnt are not probabilities of finite actions",
+                hint="`vsg.certify_by_search(learning)`, a lower bound.",
+            )
+        seen = TableView(tabulate(self.game))
+        found = {
+            agent: torch.stack([law(now)[play].double() for now in seen.everywhere(agent)])
+            for agent, law in self.probabilities.items()
+        }
+        found = {agent: law / law.sum(-1, keepdim=True) for agent, law in found.items()}
+        return {agent: law if seen.horizon else law[0] for agent, law in found.items()}
+
+    def certify(self, play: int = 0, temperature: float | None = None) -> Certificate:
+        """How far what one experiment's agents execute is from a Nash equilibrium, exactly.
+
+        Args:
+            play: number of the experiment.
+            temperature: τ, to put the bound of Theorem 4.2 beside the gap.
+
+        Raises:
+            GameError: as `tables`.
+
+        >>> from vsg_ppl.mai import mai
+        >>> from vsg_ppl.models import PrisonersDilemma
+        >>> found = mai(PrisonersDilemma(), episodes=20, plays=2)
+        >>> found.certify(play=1).nash_gap >= 0
+        True
+        """
+        return certify(self.game, self.tables(play), temperature)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """The learning curve; written to ``path`` if given. See `plot_learning`."""

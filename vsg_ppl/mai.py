@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
-from typing import Literal
+from typing import Any, Literal, Unpack
 
 from vsg_ppl.errors import GameError
-from vsg_ppl.game import Game
 from vsg_ppl.learning import Learning
+from vsg_ppl.mai_finite_opponents import FINITE, executed
+from vsg_ppl.mai_finite_plan import FinitePlan
 from vsg_ppl.mai_learner import Learner as ActorCritic
-from vsg_ppl.replay import Replay
-from vsg_ppl.training import Learner, Options, Schedule, Settings, Start, Team, schedule, train
+from vsg_ppl.mai_learner import Plan
+from vsg_ppl.mai_opponents import Guessing, Knowing, Watching
+from vsg_ppl.team import Learner, Team
+from vsg_ppl.training import Options, Schedule, Settings, make_stage, schedule, train
 
-Opponents = Literal["own", "none"]
+Opponents = Literal["own", "known", "inferred", "observed", "none"]
+
+AGENTS: dict[str, type[ActorCritic]] = {
+    "own": ActorCritic,
+    "known": Knowing,
+    "inferred": Guessing,
+    "observed": Watching,
+    "none": ActorCritic,
+}
+"""Learners by what they take the others' aims to be."""
 
 
 @dataclass(frozen=True)
@@ -36,114 +47,135 @@ class Cooling:
         return self.last + self.first * exp(-self.rate * episode)
 
 
+def finite_cooling(episodes: int) -> Cooling:
+    """The temperature where actions are finite: for rewards of size 1, and at rest halfway.
+
+    Opponent models look back on half of what was done, and should see it done as it is at the end.
+    """
+    return Cooling(first=2.0, last=0.1, rate=20 / episodes)
+
+
+EXPLORATION = 0.2
+"""Share of moves, where actions are finite."""
+
+FINITE_OPTIONS: Options = {"start": "networks", "learning_rate": 3e-3, "follow": 0.05}
+"""Settings that differ where actions are finite."""
+
+
 def mai(
-    game: Game,
+    game: Any,
     *,
-    episodes: int = 200,
-    steps: int | None = None,
-    plays: int = 1,
-    seed: int = 0,
-    start: Start | float = "uniform",
-    temperature: Callable[[int], float] | float | None = None,
-    model_temperature: Callable[[int], float] | float | None = None,
-    opponents: Opponents = "own",
-    gamma: float = 0.0,
-    hidden: tuple[int, ...] = (64, 64),
-    learning_rate: float = 1e-2,
-    batch: int = 64,
-    memory: int = 100_000,
-    follow: float = 0.01,
-    progress: bool = False,
+    temperature: Schedule | float | None = None,
+    model_temperature: Schedule | float | None = None,
+    opponents: Opponents | None = None,
+    conditional: bool | None = None,
+    soft_value: bool | None = None,
+    exploration: Schedule | float = EXPLORATION,
+    **options: Unpack[Options],
 ) -> Learning:
-    """Let independent agents learn a game with continuous actions by Algorithm 2.
+    """Let independent agents learn a game by Algorithm 2, with networks.
 
     Every agent has its own networks, rewards and memory, and sees the others' past actions. Its
-    opponent model ρ answers for the others by its own critic (Eq. 5 with Q^j := Q^i, interests
-    taken for aligned), tied to a prior that is fitted to what they did; its policy π(x | s, o)
-    answers ρ. Both temperatures fall. What this recipe finds, and what it owes to the falling
-    temperature, is told in the tutorial; nothing is proved of it.
+    opponent model ρ says what the others would best do, tied to a prior (Eq. 5); its policy
+    π(x | s, o) answers ρ (Eq. 8, 10). Both temperatures fall.
+
+    There are two recipes, one for actions that are numbers or shares, one for finite actions. The
+    first finds high hills that all want to be on; what it owes to the falling temperature is told
+    in the tutorial, and nothing is proved of it. The second comes to rest at the equilibria of
+    `nash` at its last temperature; `Learning.certify` says how good they are.
 
     Args:
-        game: a program whose agents choose bounded numbers; it must run on tensors of many plays.
-        episodes: to play.
-        steps: of an episode; the game's horizon by default.
-        plays: K experiments at once, each with learners of its own; they share nothing but the
-            stream of random numbers.
-        seed: of that stream.
-        start: "uniform" lets all play `UNIFORM_STEPS` even random steps first; "networks" begins
-            with the networks as they are drawn; a number in (−1, 1) with policies and models near
-            that action, of the range from −1 to 1.
-        temperature: α, of the policy's entropy, by episode; `Cooling` by default.
-        model_temperature: of the opponent model's divergence from its prior; max(1, α) by default,
-            which is little where rewards are of size 10 or more, and too much where they are of
-            size 1: in units of reward.
-        opponents: "own" models the others by the agent's own critic; "none" not at all: policy and
-            critic then see the agent's own actions only, and with gamma 0 this is `sac`.
-        gamma: the learners' discount. With 0 each step is an experiment of its own, as in the
-            public code of the differential game; else the critic's target has γ Q̄(s', x', o'),
-            without entropy.
-        hidden: sizes of hidden layers.
-        learning_rate: of Adam.
-        batch: draws for each step of learning.
-        memory: steps remembered.
-        follow: how fast the target network follows the critic.
-        progress: show a progress bar.
+        game: a program that runs on tensors of many plays, or what else `make_stage` takes. The
+            actions of all are finite, or those of none.
+        temperature: α, of the policy's entropy, by episode; `Cooling` by default, of finite actions
+            `finite_cooling`.
+        model_temperature: α', of the opponent model's divergence from its prior. By default α where
+            actions are finite, else max(1, α), which is little where rewards are of size 10 or
+            more, and too much where they are of size 1: in units of reward.
+        opponents: what the others are taken to want. "own": what the agent itself wants, by its own
+            critic (interests taken for aligned), near what they did; the default for numbers.
+            "known": what they are paid, which the agent sees. "inferred": rewards that explain
+            their play (Eq. 6 and 7, Algorithm 3). "observed": nothing, they go on as they did; the
+            default for finite actions. "none": policy and critic see the agent's own actions only,
+            and with gamma 0 and numbers this is `sac`.
+        conditional: whether the policy knows what the opponent model says; by default where actions
+            are numbers. Of finite actions, what is then executed may be far from an equilibrium.
+        soft_value: whether the critic's target counts divergences of the next step, as Eq. 9 has
+            it; by default where actions are finite. Of numbers, the reward alone finds more.
+        exploration: of finite actions, the share of moves that everybody draws from its prior, by
+            episode. Opponent models allow for it.
+        options: `Settings`; where actions are finite, by default ``start="networks"`` and what
+            `FINITE_OPTIONS` says.
 
     Returns:
         What was learnt: mean rewards by episode, and policies.
 
     Raises:
-        GameError: finite actions, actions without bounds, one agent only, no length of an episode,
-            or an argument out of its range.
+        GameError: some actions finite and others not, more than 4,096 joint actions, actions
+            without bounds, one agent only, no length of an episode, or an argument out of its
+            range.
 
-    >>> from vsg_ppl.models import Differential
+    >>> from vsg_ppl.models import Differential, StagHunt
     >>> mai(Differential(), episodes=2, plays=3).rewards.shape
     torch.Size([2, 3, 2])
+    >>> found = mai(StagHunt(), episodes=2, steps=10)
+    >>> found.certify().nash_gap > 0
+    True
     """
-    alpha = schedule("temperature", Cooling() if temperature is None else temperature)
-    beta = schedule(
-        "model temperature",
-        (lambda k: max(1.0, alpha(k))) if model_temperature is None else model_temperature,
-    )
-    if opponents not in ("own", "none"):
-        raise GameError(f"opponents are {opponents!r}", hint='"own" or "none".')
+    finite = any(space.shape.kind == "finite" for space in make_stage(game, 1).spaces.values())
+    usual = finite_cooling(options.get("episodes", Settings.episodes)) if finite else Cooling()
+    alpha = schedule("temperature", usual if temperature is None else temperature)
+    if model_temperature is None:
+        beta: Schedule = alpha if finite else lambda k: max(1.0, alpha(k))
+    else:
+        beta = schedule("model temperature", model_temperature)
+    explore = schedule("exploration", exploration, zero=True)
+    kind: Opponents = ("observed" if finite else "own") if opponents is None else opponents
+    if kind not in AGENTS:
+        raise GameError(f"opponents are {kind!r}", hint=f"one of {', '.join(AGENTS)}.")
+    answers = not finite if conditional is None else conditional
+    soft = finite if soft_value is None else soft_value
+    teams: list[Team] = []
 
     def make(team: Team, settings: Settings) -> Learner:
-        return _Agents(team, settings, alpha, beta, blind=opponents == "none")
-
-    options: Options = {
-        "episodes": episodes,
-        "steps": steps,
-        "plays": plays,
-        "seed": seed,
-        "start": start,
-        "gamma": gamma,
-        "hidden": hidden,
-        "learning_rate": learning_rate,
-        "batch": batch,
-        "memory": memory,
-        "follow": follow,
-        "progress": progress,
-    }
-    return train(game, "mai", make, options, temperature=alpha)
-
-
-class _Agents(ActorCritic):
-    """Learners of MAI with their schedules."""
-
-    def __init__(
-        self, team: Team, settings: Settings, alpha: Schedule, beta: Schedule, *, blind: bool
-    ) -> None:
-        super().__init__(
+        teams.append(team)
+        if finite:
+            return FINITE[kind](
+                team.groups,
+                team.seen,
+                team.own,
+                team.others,
+                alone=kind == "none",
+                plan=FinitePlan(settings, alpha, beta, explore, soft_value=soft),
+                hidden=settings.hidden,
+                learning_rate=settings.learning_rate,
+                conditional=answers,
+                device=team.device,
+            )
+        return AGENTS[kind](
             team.groups,
             team.seen,
             team.own,
-            0 if blind else team.others,
+            () if kind == "none" else team.others,
+            plan=Plan(settings, alpha, beta, entropy=soft, model_entropy=soft),
             hidden=settings.hidden,
             learning_rate=settings.learning_rate,
+            conditional=answers,
+            device=team.device,
         )
-        self.settings, self.alpha, self.beta = settings, alpha, beta
 
-    def learn(self, memory: Replay, episode: int) -> None:
-        """One step of every network."""
-        self.step(memory, self.settings, self.alpha(episode), self.beta(episode))
+    also = {
+        "temperature": alpha,
+        "model_temperature": beta,
+        "opponents": kind,
+        "conditional": answers,
+        "soft_value": soft,
+    }
+    if not finite:
+        return train(game, "mai", make, options, temperature=alpha, also=also)
+    also["exploration"] = explore
+    found = train(game, "mai", make, {**FINITE_OPTIONS, **options}, temperature=alpha, also=also)
+    return replace(
+        found,
+        probabilities={agent: executed(team, agent) for team in teams for agent in team.agents},
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
 from typing import Unpack
 
@@ -10,11 +11,13 @@ from torch import Tensor
 
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
+from vsg_ppl.guides.actions import Shape, Squash
 from vsg_ppl.learner_networks import Networks
 from vsg_ppl.learning import Learning
 from vsg_ppl.mai import Cooling
 from vsg_ppl.replay import Replay
-from vsg_ppl.training import Options, Schedule, Settings, Team, schedule, train
+from vsg_ppl.team import Team
+from vsg_ppl.training import Options, Schedule, Settings, schedule, train
 
 PARTICLES = 16
 """Joint actions that say where to go, as many that are moved, and as many for the soft value."""
@@ -62,7 +65,8 @@ def masql(
     def make(team: Team, settings: Settings) -> _Agents:
         return _Agents(team, settings, alpha, particles)
 
-    return train(game, "masql", make, options, temperature=alpha)
+    also = {"temperature": alpha, "particles": particles}
+    return train(game, "masql", make, options, temperature=alpha, also=also)
 
 
 def stein(fixed: Tensor, slope: Tensor, moved: Tensor) -> Tensor:
@@ -98,39 +102,46 @@ class Sampler(Networks):
     Args:
         groups: G.
         seen: how many numbers it observes.
-        own: how many numbers its action has.
-        others: how many numbers the others' actions have, all together.
+        own: shape of its action.
+        others: shapes of the others' actions.
         hidden: sizes of the hidden layers.
         learning_rate: of Adam, for both networks.
         particles: of the Stein gradient, fixed and moved, each.
+        device: where networks are.
 
-    >>> agents = Sampler(3, 2, 1, 1, hidden=(8,), learning_rate=1e-2)
-    >>> agents.draw(torch.zeros(3, 5, 2)).shape, agents.act(torch.zeros(3, 2)).shape
-    (torch.Size([3, 5, 2]), torch.Size([3, 1]))
+    >>> one = Shape("box", 1)
+    >>> agents = Sampler(3, 2, one, [one], hidden=(8,), learning_rate=1e-2)
+    >>> agents.draw(torch.zeros(3, 5, 2)).shape, agents.act(torch.zeros(3, 5, 2)).shape
+    (torch.Size([3, 5, 2]), torch.Size([3, 5, 1]))
     """
 
     def __init__(
         self,
         groups: int,
         seen: int,
-        own: int,
-        others: int,
+        own: Shape,
+        others: Sequence[Shape],
         *,
         hidden: tuple[int, ...],
         learning_rate: float,
         particles: int = PARTICLES,
+        device: str = "cpu",
     ) -> None:
-        self.own, self.joint, self.particles = own, own + others, particles
+        self.own, self.shapes, self.particles = own, (own, *others), particles
+        self.squash = Squash(self.shapes)
+        self.free = sum(shape.free for shape in self.shapes)
+        width = sum(shape.width for shape in self.shapes)
         sizes = {
-            "sampler": (seen + self.joint, *hidden, self.joint),
-            "critic": (seen + self.joint, *hidden, 1),
+            "sampler": (seen + self.free, *hidden, self.free),
+            "critic": (seen + width, *hidden, 1),
         }
-        super().__init__(groups, sizes, {"target": "critic"}, learning_rate=learning_rate)
+        slow = {"target": "critic"}
+        super().__init__(groups, sizes, slow, learning_rate=learning_rate, device=device)
 
     def start(self, mean: float, scale: float) -> None:
         """Let joint actions begin near one, in (−1, 1), where parts of the state are 0."""
         network = self.networks["sampler"]
-        seen = torch.zeros(len(network.weights[0]), 1000, len(network.weights[0][0]) - self.joint)
+        seen = torch.zeros(len(network.weights[0]), 1000, len(network.weights[0][0]) - self.free)
         with torch.no_grad():
             drawn = self.draw(seen)
             shrink = scale / drawn.std(1, keepdim=True)
@@ -139,27 +150,28 @@ class Sampler(Networks):
             network.biases[-1].copy_(torch.tensor(mean).atanh() - middle)
 
     def draw(self, seen: Tensor) -> Tensor:
-        """Joint actions before the tanh, own ones first, (G, B, D)."""
-        noise = torch.randn(*seen.shape[:2], self.joint)
+        """Joint actions before they are squashed, own ones first, (G, B, free)."""
+        noise = torch.randn(*seen.shape[:2], self.free, device=seen.device)
         drawn: Tensor = self.networks["sampler"](torch.cat([seen, noise], -1))
         return drawn
 
     def act(self, seen: Tensor) -> Tensor:
-        """The own part of joint actions, (G, own)."""
+        """The own part of joint actions, (G, B, width)."""
         with torch.no_grad():
-            return self.draw(seen[:, None])[:, 0, : self.own].tanh()
+            joint: Tensor = self.squash(self.draw(seen))
+        return joint[..., : self.own.width]
 
     def explore(self, seen: Tensor, episode: int) -> Tensor:
         """The same: they are random enough."""
         return self.act(seen)
 
     def slope(self, seen: Tensor, before: Tensor, temperature: float) -> Tensor:
-        """∇ log p of joint actions before the tanh, p ∝ exp(Q / α) of actions, (G, B, D)."""
+        """∇ log p of what is squashed to joint actions, p ∝ exp(Q / α) of them, (G, B, free)."""
         before = before.detach().requires_grad_()
         with torch.enable_grad():
-            # log (1 − tanh²), without cancellation
-            density = 2 * (log(2) - before - torch.nn.functional.softplus(-2 * before))
-            value = self.q(seen, before.tanh()) / temperature + density.sum(-1)
+            joint = self.squash(before)
+            density = self.squash.log_abs_det_jacobian(before, joint)
+            value = self.q(seen, joint) / temperature + density
             (slope,) = torch.autograd.grad(value.sum(), before)
         return slope
 
@@ -167,7 +179,7 @@ class Sampler(Networks):
         """Its gradient is −φ · ∂f, averaged over draws and summed over learners."""
         groups, draws = seen.shape[:2]
         n = self.particles
-        wide, shape = seen.repeat_interleave(n, 1), (groups, draws, n, self.joint)
+        wide, shape = seen.repeat_interleave(n, 1), (groups, draws, n, self.free)
         with torch.no_grad():
             fixed = self.draw(wide)
         moved = self.draw(wide)
@@ -180,7 +192,8 @@ class Sampler(Networks):
         groups, draws = seen.shape[:2]
         n = self.particles
         with torch.no_grad():
-            joint = torch.rand(groups, draws * n, self.joint) * 2 - 1
+            even = [shape.even(groups, draws * n) for shape in self.shapes]
+            joint = torch.cat(even, -1).to(seen.device)
             value = self.q(seen.repeat_interleave(n, 1), joint, target=True)
             value = value.reshape(groups, draws, n) / temperature
             return temperature * (value.logsumexp(-1) - log(n))
@@ -198,12 +211,13 @@ class _Agents(Sampler):
             hidden=settings.hidden,
             learning_rate=settings.learning_rate,
             particles=particles,
+            device=team.device,
         )
         self.settings, self.alpha = settings, alpha
 
     def learn(self, memory: Replay, episode: int) -> None:
         """One step of the critic and of the sampler."""
-        alpha, gamma = self.alpha(episode), self.settings.gamma
+        alpha, gamma = self.alpha(episode), self.settings.discount
         drawn = memory.sample(self.settings.batch)
         seen, actions, wanted = (
             drawn["seen"],
@@ -211,7 +225,8 @@ class _Agents(Sampler):
             drawn["reward"][..., 0],
         )
         if gamma > 0:
-            wanted = wanted + gamma * self.soft_value(drawn["next"], alpha)
+            later = self.soft_value(drawn["next"], alpha)
+            wanted = wanted + gamma * drawn["goes_on"][..., 0] * later
         self.improve("critic", lambda: self.critic_loss(seen, *actions, wanted=wanted))
         self.improve("sampler", lambda: self.sampler_loss(seen, alpha))
         if gamma > 0:

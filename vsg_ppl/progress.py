@@ -23,16 +23,23 @@ def no_progress() -> Iterator[Progress]:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
-    """One line on standard error with the iteration, temperature, residual and last known gap."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+def progress_bar(what: str, total: int | None = None) -> Iterator[Progress]:
+    """One line on standard error with the iteration, temperature, residual and last known gap.
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    Args:
+        what: it is that goes on.
+        total: iterations, if they are known: then the time left is shown too.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+    from rich.progress import TimeRemainingColumn as Left
+
+    known = () if total is None else (BarColumn(), Left(), TextColumn("left,"))
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *known, TimeElapsedColumn())
     gap = ""
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(what, total=total)
 
         def show(entry: dict[str, Any]) -> None:
             nonlocal gap
@@ -41,6 +48,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
                     gap = f"  {name} {entry[key]:.2e}"
             parts = [what, f"iteration {entry['iteration']}"]
             parts += [f"{key} {entry[key]:{form}}" for key, form in SHOWN.items() if key in entry]
-            bar.update(task, description="  ".join(parts) + gap)
+            done = None if total is None else entry["iteration"]
+            bar.update(task, description="  ".join(parts) + gap, completed=done)
 
         yield show

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,6 +16,7 @@ class Replay:
         plays: K.
         capacity: steps kept of each.
         widths: how many numbers each part of a step has, by name.
+        device: where they are kept.
 
     >>> memory = Replay(2, 100, {"reward": 1})
     >>> memory.add({"reward": torch.tensor([[1.0], [2.0]])})
@@ -21,10 +25,15 @@ class Replay:
             [2., 2., 2.]])
     """
 
-    def __init__(self, plays: int, capacity: int, widths: dict[str, int]) -> None:
+    def __init__(
+        self, plays: int, capacity: int, widths: dict[str, int], *, device: str = "cpu"
+    ) -> None:
         self.capacity, self.steps = capacity, 0
-        self.parts = {name: torch.zeros(plays, capacity, width) for name, width in widths.items()}
-        self._rows = torch.arange(plays)[:, None]
+        self.parts = {
+            name: torch.zeros(plays, capacity, width, device=device)
+            for name, width in widths.items()
+        }
+        self._rows = torch.arange(plays, device=device)[:, None]
 
     def __len__(self) -> int:
         return min(self.steps, self.capacity)
@@ -38,11 +47,29 @@ class Replay:
     def sample(self, size: int) -> dict[str, Tensor]:
         """Steps drawn evenly from all that is remembered, each part (K, size, width)."""
         plays = len(self._rows)
-        at = torch.randint(len(self), (plays, size))
+        at = torch.randint(len(self), (plays, size), device=self._rows.device)
         return {name: part[self._rows, at] for name, part in self.parts.items()}
+
+    def sample_last(self, size: int, among: int) -> dict[str, Tensor]:
+        """The same, drawn from the last ``among`` steps."""
+        shape, rows = (len(self._rows), size), self._rows
+        back = torch.randint(min(among, len(self)), shape, device=rows.device)
+        at = (self.steps - 1 - back) % self.capacity
+        return {name: part[rows, at] for name, part in self.parts.items()}
 
     def last(self, name: str, size: int) -> Tensor:
         """A part of the last steps, (K, up to ``size``, width), the oldest first."""
         size = min(size, len(self))
         at = torch.arange(self.steps - size, self.steps) % self.capacity
         return self.parts[name][:, at]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is remembered, without room for what will be."""
+        parts = {name: part[:, : len(self)].clone() for name, part in self.parts.items()}
+        return {"steps": self.steps, "parts": parts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Remember that instead."""
+        self.steps = state["steps"]
+        for name, part in state["parts"].items():
+            self.parts[name][:, : len(self)] = part

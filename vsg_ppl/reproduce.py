@@ -1,124 +1,218 @@
-"""The paper's experiments, run again: Figure 2a."""
+"""The paper's experiments, run again: what all of them have in common."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from shutil import rmtree
+from typing import Any, ClassVar
 
-from vsg_ppl.ddpg import iddpg, maddpg
+from vsg_ppl.ddpg import NOISE
 from vsg_ppl.errors import GameError
 from vsg_ppl.learning import Learning
 from vsg_ppl.mai import mai
-from vsg_ppl.masql import masql
-from vsg_ppl.models.differential import Differential
-from vsg_ppl.plot_learning import plot_learning
-from vsg_ppl.sac import sac
+from vsg_ppl.methods import METHODS
+from vsg_ppl.plot_learning import plot_panels
+from vsg_ppl.row_files import write_rows
+
+VARIANTS: dict[str, Callable[..., Learning]] = {
+    "mai-model-1": partial(mai, model_temperature=1.0),
+    "mai-marginal": partial(mai, conditional=False),
+    "mai-observed": partial(mai, opponents="observed"),
+    "mai-known": partial(mai, opponents="known"),
+    "mai-inferred": partial(mai, opponents="inferred"),
+    "mai-ahead": partial(mai, gamma=0.95),
+    "mai-equation-9": partial(mai, gamma=0.95, soft_value=True),
+}
+"""MAI changed in one thing each: opponent models of `mai`, and critics that look ahead."""
+
+ALL = {**METHODS, **VARIANTS}
+
+CHECKPOINTS = "checkpoints"
+"""Folder of what is kept while methods learn."""
+
+SCHEDULES = ("falling", "constant")
+"""Temperatures of `Cooling` and noise that fades, or their last and first values all the time."""
 
 
 def fading(episode: int) -> float:
     """σ of the DDPGs' noise. At a constant .1 it alone costs 2 at the narrow hill's top."""
-    return float(0.1 * 0.98**episode)
+    return float(NOISE * 0.98**episode)
 
 
-METHODS: dict[str, Callable[..., Learning]] = {
-    "mai": mai,
-    "masql": masql,
-    "maddpg": partial(maddpg, noise=fading),
-    "iddpg": partial(iddpg, noise=fading),
-    "sac": sac,
-}
-"""What may be compared, by name; MASQL takes ten times as long as the others."""
+def options_of(method: str, schedule: str, last: float) -> dict[str, Any]:
+    """What a schedule means to a method.
 
-ABOVE = 9.0
-"""A mean reward above this, over the last episodes, counts as the narrow hill found."""
+    Args:
+        method: of `ALL`.
+        schedule: of `SCHEDULES`.
+        last: temperature that `constant` has throughout.
 
-STARTS: dict[str, Any] = {"uniform": "uniform", "bad": -0.5, "networks": "networks"}
-"""How learners begin: with even random steps; near the top of the wide hill; as drawn."""
+    >>> options_of("iddpg", "constant", 0.1), options_of("sac", "falling", 0.1)
+    ({'noise': 0.1}, {})
+    """
+    if method in ("maddpg", "iddpg"):
+        return {"noise": fading if schedule == "falling" else NOISE}
+    return {} if schedule == "falling" else {"temperature": last}
 
 
 @dataclass(frozen=True)
-class Figure2a:
-    """Learning the differential game.
+class Panel:
+    """What was learnt under one condition.
 
     Attributes:
-        methods: of `METHODS`, in the order of the picture.
-        start: of `STARTS`.
-        seeds: experiments of each method.
-        episodes: of each experiment.
-        seed: of the stream of random numbers.
-        width: of the wide hill; 3 as printed, 3**0.5 in the public code.
-
-    Raises:
-        GameError: a method or a start that there is not.
+        condition: by name, as "start".
+        learnings: by each method.
     """
 
+    condition: Mapping[str, Any]
+    learnings: Sequence[Learning]
+
+    @property
+    def title(self) -> str:
+        """The condition in words."""
+        return ", ".join(f"{name} {value}" for name, value in self.condition.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction(ABC):
+    """An experiment of the paper: methods, conditions, and many seeds of each.
+
+    Attributes:
+        methods: of `METHODS` and `VARIANTS`, in the order of the picture.
+        seeds: experiments of each method, computed side by side.
+        episodes: of each experiment.
+        seed: of the stream of random numbers.
+
+    Raises:
+        GameError: a method that there is not.
+    """
+
+    name: ClassVar[str]
+
     methods: tuple[str, ...] = tuple(METHODS)
-    start: str = "uniform"
     seeds: int = 24
     episodes: int = 200
     seed: int = 0
-    width: float = 3.0
 
     def __post_init__(self) -> None:
         for method in self.methods:
-            if method not in METHODS:
-                raise GameError(f"the method is '{method}'", hint=f"one of {', '.join(METHODS)}.")
-        if self.start not in STARTS:
-            raise GameError(f"the start is '{self.start}'", hint=f"one of {', '.join(STARTS)}.")
+            if method not in ALL:
+                raise GameError(f"the method is '{method}'", hint=f"one of {', '.join(ALL)}.")
 
-    def run(self, *, progress: bool = False) -> list[Learning]:
-        """Learn by each method, all experiments of one side by side.
+    @abstractmethod
+    def conditions(self) -> list[dict[str, Any]]:
+        """Under what all methods learn: a panel of the picture each."""
 
-        >>> figure = Figure2a(methods=("mai", "sac"), seeds=1, episodes=1)
-        >>> [learning.method for learning in figure.run()]
-        ['mai', 'sac']
+    @abstractmethod
+    def learn(self, method: str, condition: Mapping[str, Any], **options: Any) -> Learning:
+        """Let one method learn under one condition."""
+
+    @abstractmethod
+    def judge(self, learning: Learning) -> dict[str, Any]:
+        """What is said of it, in JSON values."""
+
+    def compared(self, panel: Panel) -> dict[str, Any]:
+        """What is said of the methods beside each other; nothing, by default."""
+        return {}
+
+    def curves(self, panel: Panel) -> list[dict[str, Any]]:
+        """What is drawn: rows of `plot_panels`."""
+        return [{"learnings": panel.learnings, "title": panel.title}]
+
+    def run(
+        self, *, progress: bool = False, folder: Path | None = None, resume: bool = False
+    ) -> list[Panel]:
+        """Learn by each method under each condition, all seeds of one side by side.
+
+        Args:
+            progress: show progress bars, with the time left.
+            folder: where checkpoints are kept meanwhile; `write` removes them.
+            resume: go on from those that are there.
         """
-        game = Differential(width=self.width)
-        return [
-            METHODS[method](
-                game,
-                episodes=self.episodes,
-                plays=self.seeds,
-                seed=self.seed,
-                start=STARTS[self.start],
-                progress=progress,
-            )
-            for method in self.methods
-        ]
+        kept = None if folder is None else folder / CHECKPOINTS
+        if kept is not None:
+            if not resume:
+                rmtree(kept, ignore_errors=True)
+            kept.mkdir(exist_ok=True)
+        panels = []
+        for condition in self.conditions():
+            learnings = []
+            for method in self.methods:
+                words = [method, *(f"{value}" for value in condition.values())]
+                learning = self.learn(
+                    method,
+                    condition,
+                    episodes=self.episodes,
+                    plays=self.seeds,
+                    seed=self.seed,
+                    progress=progress,
+                    checkpoint=None if kept is None else kept / f"{'-'.join(words)}.pt",
+                )
+                learnings.append(learning.named(method))
+            panels.append(Panel(condition, learnings))
+        return panels
 
-    def summary(self, learnings: Sequence[Learning]) -> dict[str, Any]:
-        """The settings, and for each method how many experiments succeeded, in JSON values."""
-        results = {}
-        for learning in learnings:
-            final = learning.final().double()
-            results[learning.method] = {
-                "success": learning.success(ABOVE),
-                "final_median": float(final.median()),
-                "final_low": float(final.quantile(0.1)),
-                "final_high": float(final.quantile(0.9)),
+    def summary(self, panels: Sequence[Panel]) -> dict[str, Any]:
+        """The settings, and what is said of each method under each condition, in JSON values."""
+        results = [
+            {
+                "method": learning.method,
+                **panel.condition,
+                **self.judge(learning),
                 "cpu_seconds_per_experiment": learning.seconds / self.seeds,
             }
-        return {"settings": asdict(self), "above": ABOVE, "results": results}
+            for panel in panels
+            for learning in panel.learnings
+        ]
+        found = [{**panel.condition, **self.compared(panel)} for panel in panels]
+        return {
+            "settings": {"experiment": self.name, **asdict(self)},
+            "results": results,
+            "compared": [row for row in found if len(row) > len(panels[0].condition)],
+        }
 
-    def write(self, learnings: Sequence[Learning], folder: Path) -> list[str]:
+    def write(self, panels: Sequence[Panel], folder: Path) -> list[str]:
         """Write curves, settings and results, and the picture; the names of the files."""
-        with (folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["method", "experiment", "episode", "agent", "reward"])
-            for learning in learnings:
-                for episode, plays in enumerate(learning.rewards.tolist()):
-                    for play, paid in enumerate(plays):
-                        for agent, reward in zip(learning.agents, paid, strict=True):
-                            rows.writerow([learning.method, play, episode + 1, agent, reward])
-        text = json.dumps(self.summary(learnings), indent=2)
-        (folder / "figure-2a.json").write_text(text + "\n", encoding="utf-8")
-        written = ["curves.csv", "figure-2a.json"]
-        for name in ("figure-2a.png", "figure-2a.svg"):
-            plot_learning(learnings, folder / name, above=ABOVE)
-            written.append(name)
+        written = write_rows(folder / "curves", self._rewards(panels))
+        if any(learning.watched for panel in panels for learning in panel.learnings):
+            written += write_rows(folder / "watched", self._watched(panels))
+        text = json.dumps(self.summary(panels), indent=2)
+        (folder / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
+        written.append(f"{self.name}.json")
+        for ending in ("png", "svg"):
+            rows = [row for panel in panels for row in self.curves(panel)]
+            plot_panels(rows, folder / f"{self.name}.{ending}")
+            written.append(f"{self.name}.{ending}")
+        rmtree(folder / CHECKPOINTS, ignore_errors=True)
         return written
+
+    def _rewards(self, panels: Sequence[Panel]) -> list[dict[str, Any]]:
+        return [
+            {
+                **{"method": learning.method, **panel.condition},
+                **{"experiment": play, "episode": episode + 1, "agent": agent, "reward": reward},
+            }
+            for panel in panels
+            for learning in panel.learnings
+            for episode, plays in enumerate(learning.rewards.tolist())
+            for play, paid in enumerate(plays)
+            for agent, reward in zip(learning.agents, paid, strict=True)
+        ]
+
+    def _watched(self, panels: Sequence[Panel]) -> list[dict[str, Any]]:
+        return [
+            {
+                **{"method": learning.method, **panel.condition},
+                **{"experiment": play, "episode": episode, "what": what, "value": value},
+            }
+            for panel in panels
+            for learning in panel.learnings
+            for what, found in learning.watched.items()
+            for episode, plays in zip(learning.watched_at, found.tolist(), strict=True)
+            for play, value in enumerate(plays)
+        ]

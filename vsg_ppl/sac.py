@@ -7,9 +7,9 @@ from typing import Unpack
 from vsg_ppl.game import Game
 from vsg_ppl.learning import Learning
 from vsg_ppl.mai import Cooling
-from vsg_ppl.mai_learner import Learner
-from vsg_ppl.replay import Replay
-from vsg_ppl.training import Options, Schedule, Settings, Team, schedule, train
+from vsg_ppl.mai_learner import Learner, Plan
+from vsg_ppl.team import Team
+from vsg_ppl.training import Options, Schedule, Settings, schedule, train
 
 
 def sac(
@@ -44,27 +44,16 @@ def sac(
     """
     alpha = schedule("temperature", Cooling() if temperature is None else temperature)
 
-    def make(team: Team, settings: Settings) -> _Agents:
-        return _Agents(team, settings, alpha)
-
-    return train(game, "sac", make, options, temperature=alpha)
-
-
-class _Agents(Learner):
-    """Learners with their schedule."""
-
-    def __init__(self, team: Team, settings: Settings, alpha: Schedule) -> None:
-        super().__init__(
+    def make(team: Team, settings: Settings) -> Learner:
+        return Learner(
             team.groups,
             team.seen,
             team.own,
-            0,
+            (),
             hidden=settings.hidden,
             learning_rate=settings.learning_rate,
+            plan=Plan(settings, alpha, alpha, entropy=True),
+            device=team.device,
         )
-        self.settings, self.alpha = settings, alpha
 
-    def learn(self, memory: Replay, episode: int) -> None:
-        """One step of policy and critic."""
-        alpha = self.alpha(episode)
-        self.step(memory, self.settings, alpha, beta=alpha, entropy=alpha)
+    return train(game, "sac", make, options, temperature=alpha, also={"temperature": alpha})

@@ -1,4 +1,4 @@
-"""States as trees of integer tensors: take one apart, put it together, read its label."""
+"""States as trees of tensors, mostly integers: take one apart, put it together, read its label."""
 
 from __future__ import annotations
 
@@ -34,6 +34,25 @@ def leaves(state: Any) -> list[Tensor]:
     raise GameError(
         f"a state is an integer tensor, or a tuple, NamedTuple or dict of them, not "
         f"{type(state).__name__}"
+    )
+
+
+def tensors(state: Any) -> list[Tensor]:
+    """The tensors of a state that may be continuous, in order.
+
+    >>> tensors((torch.tensor(0.5), {"ball": 0}))
+    [tensor(0.5000), tensor(0)]
+    """
+    if state is None:
+        return []
+    if isinstance(state, Tensor | bool | int | float):
+        return [torch.as_tensor(state)]
+    if isinstance(state, dict):
+        return [leaf for key in state for leaf in tensors(state[key])]
+    if isinstance(state, tuple | list):
+        return [leaf for part in state for leaf in tensors(part)]
+    raise GameError(
+        f"a state is a tensor, or a tuple, NamedTuple or dict of them, not {type(state).__name__}"
     )
 
 

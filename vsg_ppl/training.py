@@ -1,26 +1,33 @@
-"""How independent learners are trained: the plays, memories and networks that all methods share."""
+"""How independent learners are trained: what all methods have in common."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Protocol, TypedDict
+from pathlib import Path
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
 
-from vsg_ppl.arena import Arena
-from vsg_ppl.errors import GameError
-from vsg_ppl.game import Game, discount, horizon, title
-from vsg_ppl.learning import Learning
+from vsg_ppl.arena import Arena, Stage
+from vsg_ppl.checkpoint import Checkpoint, patient
+from vsg_ppl.errors import GameError, MissingExtra
+from vsg_ppl.game import discount, horizon, title
+from vsg_ppl.learning import Learning, Policies
 from vsg_ppl.progress import no_progress, progress_bar
-from vsg_ppl.replay import Replay
+from vsg_ppl.team import Learner, Team, alike
 
 Start = Literal["networks", "uniform"]
 
 Schedule = Callable[[int], float]
 """A number by episode."""
+
+Watch = Callable[[Policies], Mapping[str, Tensor]]
+"""Looks at policies, and says numbers by name, (K,)."""
 
 UNIFORM_STEPS = 100
 """Steps of even random actions with which ``start="uniform"`` begins."""
@@ -37,12 +44,18 @@ class Options(TypedDict, total=False):
     plays: int
     seed: int
     start: Start | float
-    gamma: float
+    gamma: float | None
     hidden: tuple[int, ...]
     learning_rate: float
     batch: int
     memory: int
     follow: float
+    scale: float
+    device: str
+    checkpoint: Path | str | None
+    every: float
+    watch: Watch | None
+    watch_every: int
     progress: bool
 
 
@@ -59,16 +72,28 @@ class Settings:
         start: "uniform" lets all play `UNIFORM_STEPS` even random steps first; "networks" begins
             with the networks as they are drawn; a number in (−1, 1) with policies near that action,
             of the range from −1 to 1.
-        gamma: the learners' discount; with 0 each step is an experiment of its own.
+        gamma: the learners' discount; with 0 each step is an experiment of its own. By default the
+            game's, and 0 if the game does not discount: say it where an undiscounted game has
+            states that actions change.
         hidden: sizes of hidden layers.
         learning_rate: of Adam.
         batch: draws for each step of learning.
         memory: steps remembered.
         follow: how fast target networks follow.
+        scale: learners see rewards times this. Temperatures are in the units they see: those of
+            `Cooling` are made for rewards of size 10.
+        device: of networks and memories; the game itself is played on the CPU.
+        checkpoint: a file to keep the run in. If it is there already, the run goes on from it, to
+            the very numbers of a run that was never stopped. Ctrl-C then waits for the end of the
+            episode.
+        every: seconds between two writings of that file.
+        watch: look at the policies on the way; what it returns, numbers by name, (K,), is in
+            `Learning.watched`. It changes nothing of what is drawn at random after it.
+        watch_every: episodes between two looks; the last is at the end.
         progress: show a progress bar.
 
     Raises:
-        GameError: a number out of its range.
+        GameError: a number out of its range, or a device that there is not.
 
     >>> Settings(gamma=0.9).plays
     1
@@ -79,114 +104,39 @@ class Settings:
     plays: int = 1
     seed: int = 0
     start: Start | float = "uniform"
-    gamma: float = 0.0
+    gamma: float | None = None
     hidden: tuple[int, ...] = (64, 64)
     learning_rate: float = 1e-2
     batch: int = 64
     memory: int = 100_000
     follow: float = 0.01
+    scale: float = 1.0
+    device: str = "cpu"
+    checkpoint: Path | str | None = None
+    every: float = 120.0
+    watch: Watch | None = None
+    watch_every: int = 10
     progress: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "plays", "batch", "memory"):
+        for name in ("episodes", "plays", "batch", "memory", "watch_every"):
             if getattr(self, name) < 1:
                 raise GameError(f"{name} is {getattr(self, name)}; at least 1 is needed")
-        if not 0 <= self.gamma < 1:
+        if self.gamma is not None and not 0 <= self.gamma < 1:
             raise GameError(f"gamma is {self.gamma}, not in [0, 1)")
         near = isinstance(self.start, float) and -1 < self.start < 1
         if not near and self.start not in ("networks", "uniform"):
             hint = '"uniform", "networks", or a number in (−1, 1).'
             raise GameError(f"the start is {self.start!r}", hint=hint)
-
-
-class Learner(Protocol):
-    """G agents that learn side by side, those of `Team.groups`."""
-
-    def start(self, mean: float, scale: float) -> None:
-        """Let policies begin near one action, in (−1, 1), with this σ before the tanh."""
-
-    def act(self, seen: Tensor) -> Tensor:
-        """What the agents do, (G, D), where they see (G, parts)."""
-
-    def explore(self, seen: Tensor, episode: int) -> Tensor:
-        """What they do while they learn, (G, D)."""
-
-    def learn(self, memory: Replay, episode: int) -> None:
-        """One step of every network."""
-
-
-class Team:
-    """Agents whose actions have the same sizes. They share the computation, and nothing else.
-
-    Attributes:
-        agents: names; learner g is that of agent g // K in play g % K.
-        everyone: names of all agents of the game.
-        plays: K.
-        sizes: how many numbers an action has, of everyone.
-        seen: how many numbers they observe.
-    """
-
-    def __init__(self, arena: Arena, agents: list[str], make: Make, settings: Settings) -> None:
-        self.agents, self.everyone, self.plays = agents, arena.agents, arena.plays
-        self.sizes = {agent: arena.spaces[agent].size for agent in arena.agents}
-        self.seen = arena.observe().shape[1]
-        self.learner = make(self, settings)
-        seen = self.seen
-        widths = {"seen": seen, "own": self.own, "other": self.others, "reward": 1, "next": seen}
-        self.memory = Replay(self.groups, settings.memory, widths)
+        for name in ("scale", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise GameError(f"the {name} is {getattr(self, name)}; it must be positive")
+        _check_device(self.device)
 
     @property
-    def groups(self) -> int:
-        """G, one learner for each agent and play."""
-        return len(self.agents) * self.plays
-
-    @property
-    def own(self) -> int:
-        """How many numbers an agent's action has."""
-        return self.sizes[self.agents[0]]
-
-    @property
-    def others(self) -> int:
-        """How many numbers the others' actions have, all together, in the order of everyone."""
-        return sum(self.sizes.values()) - self.own
-
-    def act(self, seen: Tensor, episode: int, *, random: bool) -> dict[str, Tensor]:
-        """An action of each agent, (K, D)."""
-        if random:
-            action = torch.rand(self.groups, self.own) * 2 - 1
-        else:
-            action = self.learner.explore(seen.repeat(len(self.agents), 1), episode)
-        return dict(zip(self.agents, action.split(self.plays), strict=True))
-
-    def remember(
-        self, seen: Tensor, actions: dict[str, Tensor], paid: Tensor, after: Tensor
-    ) -> None:
-        """What each agent saw, did, and was paid."""
-        n = len(self.agents)
-        others = [
-            torch.cat([actions[other] for other in self.everyone if other != agent], -1)
-            for agent in self.agents
-        ]
-        mine = [self.everyone.index(agent) for agent in self.agents]
-        self.memory.add(
-            {
-                "seen": seen.repeat(n, 1),
-                "own": torch.cat([actions[agent] for agent in self.agents]),
-                "other": torch.cat(others),
-                "reward": torch.cat([paid[:, [i]] for i in mine]),
-                "next": after.repeat(n, 1),
-            }
-        )
-
-    def policy(self, agent: str) -> Callable[[Tensor], Tensor]:
-        """What the agent does, (K, D) in (−1, 1), where it sees (K, parts)."""
-        first = self.agents.index(agent) * self.plays
-
-        def play(seen: Tensor) -> Tensor:
-            action = self.learner.act(seen.repeat(len(self.agents), 1))
-            return action[first : first + self.plays]
-
-        return play
+    def discount(self) -> float:
+        """γ, once it is known."""
+        return self.gamma or 0.0
 
 
 Make = Callable[[Team, Settings], Learner]
@@ -194,35 +144,38 @@ Make = Callable[[Team, Settings], Learner]
 
 
 def train(
-    game: Game,
+    game: Any,
     method: str,
     make: Make,
     options: Options,
     *,
     temperature: Schedule | None = None,
+    also: Mapping[str, Any] | None = None,
 ) -> Learning:
     """Let learners of one method play a game and learn after each step.
 
     Args:
-        game: a program whose agents choose bounded numbers; it must run on tensors of many plays.
+        game: a program whose agents choose bounded numbers or shares, which must run on tensors of
+            many plays; or an environment, see `make_stage`.
         method: its name.
-        make: learners of agents whose actions have the same sizes.
+        make: learners of agents whose actions have the same shapes.
         options: of `Settings`.
         temperature: shown with the progress.
+        also: what else makes the run what it is; schedules are told apart by their numbers.
 
     Returns:
         What was learnt: mean rewards by episode, and policies.
 
     Raises:
         GameError: finite actions, actions without bounds, one agent only, no length of an episode,
-            or an option that is unknown or out of its range.
+            an option that is unknown or out of its range, or a checkpoint that cannot be used.
 
     Consider agents that sit still:
 
     >>> from vsg_ppl.models import Differential
     >>> class Still:
     ...     def __init__(self, team, settings):
-    ...         self.actions = torch.full((team.groups, team.own), 0.5)
+    ...         self.actions = torch.full((team.groups, 1, 1), 0.5)
     ...     def act(self, seen):
     ...         return self.actions
     ...     def explore(self, seen, episode):
@@ -234,46 +187,116 @@ def train(
     tensor([[[10., 10.],
              [10., 10.]]])
     """
-    began = time.process_time()
     settings, steps = _settings(game, method, options)
-    episodes = settings.episodes
     torch.manual_seed(settings.seed)
-    arena = Arena(game, settings.plays)
-    _check_spaces(arena, title(game), method)
-    arena.reset()
-    teams = [Team(arena, agents, make, settings) for agents in _alike(arena)]
+    stage = make_stage(game, settings.plays)
+    _check_spaces(stage, method, settings)
+    stage.reset()
+    teams = [
+        Team(
+            stage,
+            agents,
+            lambda team: make(team, settings),
+            memory=settings.memory,
+            device=settings.device,
+        )
+        for agents in alike(stage)
+    ]
     if isinstance(settings.start, float):
         for team in teams:
             team.learner.start(settings.start, SPREAD)
-    rewards = torch.zeros(episodes, settings.plays, len(arena.agents))
-    done = 0
-    with progress_bar(method) if settings.progress else no_progress() as show:
-        for episode in range(episodes):
-            arena.reset()
-            for _ in range(steps):
-                now = arena.observe()
-                random = settings.start == "uniform" and done < UNIFORM_STEPS
-                actions = {
-                    agent: action
-                    for team in teams
-                    for agent, action in team.act(now, episode, random=random).items()
-                }
-                paid = arena.step(actions)
-                rewards[episode] += paid / steps
-                done += 1
-                for team in teams:
-                    team.remember(now, actions, paid, arena.observe())
-                    team.learner.learn(team.memory, episode)
-            shown = {} if temperature is None else {"temperature": temperature(episode)}
-            show({"iteration": episode + 1, **shown})
+    kept = Checkpoint(
+        settings.checkpoint, _told(game, method, settings, also or {}), every=settings.every
+    )
+    run = _Run(stage, teams, settings, steps)
+    if (found := kept.read()) is not None:
+        run.load_state_dict(found)
+    with (
+        progress_bar(method, settings.episodes) if settings.progress else no_progress() as show,
+        patient(kept.path is not None) as stopped,
+    ):
+        while run.episode < settings.episodes:
+            run.play()
+            if kept.path and (run.episode == settings.episodes or kept.due or stopped):
+                kept.write(run.state_dict())
+            if stopped and run.episode < settings.episodes:
+                raise KeyboardInterrupt
+            shown = {} if temperature is None else {"temperature": temperature(run.episode - 1)}
+            show({"iteration": run.episode, **shown})
+    names = run.watched[0] if run.watched else ()
     return Learning(
         game=game,
         method=method,
-        agents=arena.agents,
-        rewards=rewards,
-        policies={agent: team.policy(agent) for team in teams for agent in team.agents},
-        seconds=time.process_time() - began,
+        agents=stage.agents,
+        rewards=run.rewards,
+        policies=run.policies,
+        seconds=run.seconds,
+        watched={name: torch.stack([look[name] for look in run.watched]) for name in names},
+        watched_at=tuple(run.watched_at),
     )
+
+
+class _Run:
+    """A run between two episodes is: networks, memories, rewards, and where chance stands."""
+
+    def __init__(self, stage: Stage, teams: list[Team], settings: Settings, steps: int) -> None:
+        self.stage, self.teams, self.settings, self.steps = stage, teams, settings, steps
+        self.rewards = torch.zeros(settings.episodes, settings.plays, len(stage.agents))
+        self.policies = {agent: team.policy(agent) for team in teams for agent in team.agents}
+        self.episode, self.seconds = 0, 0.0
+        self.watched: list[dict[str, Tensor]] = []
+        self.watched_at: list[int] = []
+
+    def play(self) -> None:
+        """One episode, and a step of learning after each of its own."""
+        began, stage = time.process_time(), self.stage
+        stage.reset()
+        for k in range(self.steps):
+            done = self.episode * self.steps + k
+            random = self.settings.start == "uniform" and done < UNIFORM_STEPS
+            now = [team.sees(stage) for team in self.teams]
+            actions = {
+                agent: action
+                for team, seen in zip(self.teams, now, strict=True)
+                for agent, action in team.act(seen, self.episode, random=random).items()
+            }
+            paid = stage.step(actions)
+            self.rewards[self.episode] += paid / self.steps
+            paid, goes_on = paid * self.settings.scale, stage.goes_on()
+            for team, seen in zip(self.teams, now, strict=True):
+                team.remember(seen, actions, paid, goes_on, team.sees(stage))
+                team.learner.learn(team.memory, self.episode)
+            stage.renew()
+        self.episode += 1
+        self.seconds += time.process_time() - began
+        watch, every = self.settings.watch, self.settings.watch_every
+        if watch and (self.episode % every == 0 or self.episode == self.settings.episodes):
+            with torch.random.fork_rng():
+                self.watched.append(dict(watch(self.policies)))
+            self.watched_at.append(self.episode)
+
+    def state_dict(self) -> dict[str, Any]:
+        cuda = self.settings.device != "cpu"
+        return {
+            "episode": self.episode,
+            "rewards": self.rewards[: self.episode].clone(),
+            "seconds": self.seconds,
+            "watched": self.watched,
+            "watched_at": self.watched_at,
+            "chance": torch.get_rng_state(),
+            "device_chance": torch.cuda.get_rng_state(self.settings.device) if cuda else None,
+            "teams": [team.state_dict() for team in self.teams],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.episode, self.seconds = state["episode"], state["seconds"]
+        self.rewards[: self.episode] = state["rewards"]
+        self.watched, self.watched_at = state["watched"], state["watched_at"]
+        for team, found in zip(self.teams, state["teams"], strict=True):
+            team.load_state_dict(found)
+        torch.set_rng_state(state["chance"])
+        if state["device_chance"] is not None:
+            torch.cuda.set_rng_state(state["device_chance"], self.settings.device)
 
 
 def schedule(name: str, given: Schedule | float, *, zero: bool = False) -> Schedule:
@@ -294,19 +317,34 @@ def schedule(name: str, given: Schedule | float, *, zero: bool = False) -> Sched
     return lambda episode: float(given)
 
 
-def _settings(game: Game, method: str, options: Options) -> tuple[Settings, int]:
-    """Settings with no more memory than there will be steps, and the steps of an episode."""
+def _settings(game: Any, method: str, options: Options) -> tuple[Settings, int]:
+    """Settings with the discount and no more memory than needed; and the steps of an episode."""
     names = [field.name for field in fields(Settings)]
     for name in options:
         if name not in names:
             raise GameError(f"`{method}` has no option '{name}'", hint=f"{', '.join(names)}.")
+    _check_game(game)
     asked = Settings(**options)
     steps = _length(game, asked.steps)
-    return replace(asked, memory=min(asked.memory, asked.episodes * steps)), steps
+    gamma = asked.gamma
+    if gamma is None:
+        if not hasattr(game, "initial"):
+            raise GameError("an environment says no discount", hint="`gamma=0.95`.")
+        gamma = float(getattr(game, "discount", None) or 0.0) % 1  # 1 is no discount at all
+    return replace(asked, gamma=gamma, memory=min(asked.memory, asked.episodes * steps)), steps
 
 
-def _length(game: Game, steps: int | None) -> int:
-    if steps is None:
+def _check_game(game: Any) -> None:
+    program = hasattr(game, "initial") and hasattr(game, "step")
+    if not (program or hasattr(game, "possible_agents") or callable(game)):
+        raise GameError(
+            f"{title(game)} is not a game",
+            hint="an object with `agents`, `initial` and `step`, or a parallel environment.",
+        )
+
+
+def _length(game: Any, steps: int | None) -> int:
+    if steps is None and hasattr(game, "initial"):
         discount(game)
         steps = horizon(game)
     if steps is None or steps < 1:
@@ -317,23 +355,88 @@ def _length(game: Game, steps: int | None) -> int:
     return steps
 
 
-def _alike(arena: Arena) -> list[list[str]]:
-    """Agents by the size of their actions."""
-    found: dict[int, list[str]] = {}
-    for agent in arena.agents:
-        found.setdefault(arena.spaces[agent].size, []).append(agent)
-    return list(found.values())
+def _told(game: Any, method: str, settings: Settings, also: Mapping[str, Any]) -> str:
+    """All that makes a run what it is, a line each."""
+    told = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    for name in ("checkpoint", "every", "watch", "progress"):
+        del told[name]
+    for name, value in also.items():
+        told[name] = [value(k) for k in range(settings.episodes)] if callable(value) else value
+    said = repr(game)  # a class that says nothing of itself says where it lies
+    lines = [f"method {method}", f"game {title(game) if ' at 0x' in said else said}"]
+    return "\n".join([*lines, *(f"{name} {value!r}" for name, value in told.items())])
 
 
-def _check_spaces(arena: Arena, name: str, method: str) -> None:
-    if len(arena.spaces) < 2:
+def _check_spaces(stage: Stage, method: str, settings: Settings) -> None:
+    if len(stage.spaces) < 2:
         raise GameError(
-            f"{name} has one agent, and `{method}` is for several", hint="`best_response`."
+            f"{stage.name} has one agent, and `{method}` is for several", hint="`best_response`."
         )
-    for agent, space in arena.spaces.items():
-        if space.low is None:
+    finite = [space.shape.kind == "finite" for space in stage.spaces.values()]
+    for agent, space in stage.spaces.items():
+        if space.shape.kind == "finite" and method != "mai":
             raise GameError(
-                f"'{agent}' of {name} has finite actions",
+                f"'{agent}' of {stage.name} has finite actions",
                 site=space.site,
-                hint="`vsg.solve`, or `vsg.nash_decentralised` for agents that learn.",
+                hint="`vsg.mai`, or `vsg.solve`.",
             )
+        if space.shape.kind == "finite" and not all(finite):
+            other = list(stage.spaces)[finite.index(False)]
+            raise GameError(
+                f"'{agent}' of {stage.name} has finite actions, and '{other}' has not",
+                site=space.site,
+                hint="one kind of actions for all: a box in place of the finite set, or a grid of "
+                "numbers in place of the others.",
+            )
+        if space.shape.kind == "finite" and isinstance(settings.start, float):
+            raise GameError(
+                f"'{agent}' of {stage.name} has finite actions, and the start is {settings.start}",
+                site=space.site,
+                hint='"networks", or "uniform" where all actions are always available.',
+            )
+        if space.shape.kind != "box" and isinstance(settings.start, float):
+            raise GameError(
+                f"'{agent}' of {stage.name} chooses shares, and the start is {settings.start}",
+                site=space.site,
+                hint='"uniform" or "networks".',
+            )
+
+
+def make_stage(game: Any, plays: int) -> Stage:
+    """Where learners play K plays of what they are given.
+
+    Args:
+        game: a game program; a parallel environment of PettingZoo's, of which copies are made if
+            there are several plays; a function that makes such environments; or what
+            `from_pettingzoo` made of one.
+        plays: K.
+
+    >>> from vsg_ppl.models import Differential
+    >>> make_stage(Differential(), 2).agents
+    ('first', 'second')
+    """
+    _check_game(game)
+    if hasattr(game, "initial") and not _simulated(game):
+        return Arena(game, plays)
+    try:
+        from vsg_ppl.simulators import Simulators
+    except ModuleNotFoundError:
+        raise MissingExtra("pettingzoo", extra="rl") from None
+    env = game.env if _simulated(game) else game
+    if callable(env):
+        return Simulators(env, plays)
+    return Simulators(lambda: env if plays == 1 else deepcopy(env), plays)
+
+
+def _simulated(game: Any) -> bool:
+    """Whether `from_pettingzoo` made it; whoever has not called that may lack what it needs."""
+    module = sys.modules.get("vsg_ppl.simulator")
+    return module is not None and isinstance(game, module.SimulatorGame)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise GameError(f"the device is {device!r}: {reason}", hint='"cpu" or "cuda".') from error

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import (
+    differential_cost,
     exact_elbo,
     exact_equilibria,
     growth,
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "exact_equilibria": exact_equilibria,
     "mean_field": mean_field,
     "opponent_inference": opponent_inference,
+    "differential_cost": differential_cost,
     "growth": growth,
 }
 ABOUT = "\n\n".join(f"{name}: {module.__doc__}" for name, module in BENCHMARKS.items())
@@ -41,17 +43,21 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions (5)")
+    parser.add_argument("--episodes", type=int, default=200, help="of differential_cost (200)")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
-    if unknown or options.repeat < 1:
-        parser.error(f"no benchmark '{unknown[0]}'" if unknown else "--repeat is at least 1")
+    if unknown or min(options.repeat, options.episodes) < 1:
+        parser.error(
+            f"no benchmark '{unknown[0]}'" if unknown else "--repeat and --episodes are at least 1"
+        )
+    special = {"differential_cost": {"episodes": options.episodes}}
 
     torch.set_num_threads(1)
     console = Console(width=120)
     table = Table("task", "ours", "peer", "ratio", "target", "met")
     for name in options.names or BENCHMARKS:
         with console.status(name):
-            for row in BENCHMARKS[name].rows(options.repeat):
+            for row in BENCHMARKS[name].rows(options.repeat, **special.get(name, {})):
                 table.add_row(*row.cells())
     console.print(table)
 

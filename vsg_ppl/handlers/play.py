@@ -9,6 +9,7 @@ from pyro.poutine.messenger import Messenger
 
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Act, Signal, call, role, takes
+from vsg_ppl.handlers.fixed import fixed
 
 Policy = Callable[..., Any]
 """A Pyro program ``policy(state)`` that samples its agent's action sites.
@@ -25,6 +26,10 @@ class PlayMessenger(Messenger):
     A policy runs at its agent's first action of a step, one that looks at the others' actions after
     theirs; the step's own action sites then take the chosen values and are hidden, so each action
     is one site of the trace, with the policy's distribution. Who sits a step out chooses nothing.
+
+    Args:
+        policies: by agent.
+        still: whether their parameters are hidden, see `fixed`.
 
     >>> import pyro, pyro.distributions as dist, torch
     >>> from pyro import poutine
@@ -45,9 +50,11 @@ class PlayMessenger(Messenger):
     tensor(3)
     """
 
-    def __init__(self, policies: Mapping[str, Policy]) -> None:
+    def __init__(self, policies: Mapping[str, Policy], *, still: bool = False) -> None:
         super().__init__()
-        self.policies = dict(policies)
+        self.policies = {
+            agent: fixed(policy) if still else policy for agent, policy in policies.items()
+        }
         if sum(takes(policy, "seen") for policy in policies.values()) > 1:
             raise GameError(
                 "two policies want to see the others' actions of the same step",

@@ -1,0 +1,181 @@
+"""Figure 2b of the paper, run again: learning to route, and how far from equilibrium it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any, ClassVar
+
+import torch
+from scipy.stats import ttest_ind
+from torch import Tensor
+
+from vsg_ppl.errors import GameError
+from vsg_ppl.learning import Learning, Policies
+from vsg_ppl.mai import Cooling
+from vsg_ppl.methods import METHODS
+from vsg_ppl.models.routing import NETWORKS, Routing
+from vsg_ppl.reproduce import ALL, SCHEDULES, Panel, Reproduction, options_of
+from vsg_ppl.routing import expected_nash_conv, routing_equilibrium, visitation
+
+DRAWS = 100
+"""Of every policy in every state, for the moments of what it plays."""
+
+COOLING = Cooling(first=5.0, last=0.0005, rate=0.1)
+"""Colder in the end than for the differential game: whoever plays at random pays for it here."""
+
+LEARNING_RATE = 3e-3
+"""Of .01, .003 and .001 the best for MADDPG, and for MAI no worse than .01."""
+
+OWN: dict[str, dict[str, Any]] = {
+    "mai": {"opponents": "observed", "conditional": False},
+    "masql": {"batch": 16, "particles": 8},
+}
+"""Rivals' interests are not aligned: MAI expects of them what they did, and plays its marginal, for
+what is executed of a conditional policy has the opponent model's spread. MASQL has fewer draws, for
+as it is it would take hours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure2b(Reproduction):
+    """Learning the routing game; the paper does not say which, so the library's own.
+
+    All methods see rewards times ``scale`` n_agents, have the same networks and step sizes, and
+    gamma 0: nobody moves the traffic's states.
+
+    Attributes:
+        network: of `NETWORKS`.
+        agents: numbers of agents, a condition each.
+        schedules: of `SCHEDULES`.
+        scale: by which rewards are multiplied for each agent.
+        watch_every: episodes between two looks at what all agents play.
+
+    Raises:
+        GameError: a method, a network or a condition that there is not.
+
+    >>> figure = Figure2b(methods=("iddpg",), network="pigou", agents=(2,), seeds=1, episodes=1)
+    >>> sorted(figure.run()[0].learnings[0].watched)
+    ['nash_conv', 'reward']
+    """
+
+    name: ClassVar[str] = "figure-2b"
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    seeds: int = 10
+    network: str = "ladder6"
+    agents: tuple[int, ...] = (10,)
+    schedules: tuple[str, ...] = ("falling",)
+    scale: float = 20.0
+    watch_every: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network not in NETWORKS:
+            there = ", ".join(NETWORKS)
+            raise GameError(f"the network is '{self.network}'", hint=f"one of {there}.")
+        for schedule in self.schedules:
+            if schedule not in SCHEDULES:
+                there = ", ".join(SCHEDULES)
+                raise GameError(f"the schedule is '{schedule}'", hint=f"one of {there}.")
+        for n in self.agents:
+            if n < 2:
+                raise GameError(f"{n} agents; at least 2 are needed")
+
+    def conditions(self) -> list[dict[str, Any]]:
+        """Every number of agents with every schedule."""
+        return [{"agents": n, "schedule": how} for n in self.agents for how in self.schedules]
+
+    def learn(self, method: str, condition: Mapping[str, Any], **options: Any) -> Learning:
+        """Let one method learn under one condition."""
+        game = Routing(self.network, n_agents=condition["agents"])
+        asked = options_of(method, condition["schedule"], COOLING.last)
+        if method not in ("maddpg", "iddpg"):
+            asked = {"temperature": COOLING, **asked}
+        asked |= OWN.get(method, {})
+        shared = {
+            "gamma": 0.0,
+            "scale": self.scale * condition["agents"],
+            "learning_rate": LEARNING_RATE,
+            "watch": watching(game, self.seeds),
+            "watch_every": self.watch_every,
+        }
+        return ALL[method](game, **shared, **asked, **options)
+
+    def judge(self, learning: Learning) -> dict[str, Any]:
+        """Return, and NashConv, of what is played in the end: means and 95 % intervals."""
+        game = learning.game
+        weights = visitation(game)
+        at_rest = routing_equilibrium(game).splits
+        best = weights @ game.rewards(game.states, at_rest).mean(-1) / weights.sum()
+        found: dict[str, Any] = {"equilibrium_reward": float(best)}
+        for what, values in learning.watched.items():
+            last = values[-1].double()
+            found[what] = float(last.mean())
+            if len(last) > 1:
+                reach = float(1.96 * last.std() / len(last) ** 0.5)
+                found |= {f"{what}_low": found[what] - reach, f"{what}_high": found[what] + reach}
+        return found
+
+    def compared(self, panel: Panel) -> dict[str, Any]:
+        """By how much one method ends nearer to equilibrium than another (Welch, 95 %)."""
+        last = {learning.method: learning.watched["nash_conv"][-1] for learning in panel.learnings}
+        if self.seeds < 2:
+            return {}
+        rows = []
+        for one, other in permutations(last, 2):
+            test = ttest_ind(last[other].numpy(), last[one].numpy(), equal_var=False)
+            low, high = test.confidence_interval(0.95)
+            nearer = float(last[other].mean() - last[one].mean())
+            rows.append(
+                {
+                    **{"method": one, "than": other, "nearer_by": nearer},
+                    **{"low": float(low), "high": float(high)},
+                }
+            )
+        return {"nash_conv": rows}
+
+    def curves(self, panel: Panel) -> list[dict[str, Any]]:
+        """The reward of a step, and NashConv."""
+        labels = {"reward": "expected reward of a step", "nash_conv": "NashConv of a step"}
+        return [
+            {
+                "learnings": panel.learnings,
+                "title": panel.title,
+                "watched": what,
+                "label": label,
+                "logarithmic": what == "nash_conv",
+            }
+            for what, label in labels.items()
+        ]
+
+
+def watching(game: Routing, plays: int) -> Callable[[Policies], dict[str, Tensor]]:
+    """What is looked at: expected reward and NashConv of a step, (K,) each.
+
+    Agents act at random and independently; an agent's own randomness costs it the variance of its
+    flows, which both numbers count.
+
+    Args:
+        game: a routing game.
+        plays: K.
+    """
+    states, weights = game.states, visitation(game)
+    seen = torch.stack(list(states), -1).float()
+    asked = seen.repeat(DRAWS, 1).repeat_interleave(plays, 0)
+
+    def watch(policies: Policies) -> dict[str, Tensor]:
+        drawn = torch.stack([policies[agent](asked) for agent in game.agents], -2).double()
+        drawn = drawn.unflatten(0, (DRAWS, len(seen), plays)).permute(2, 0, 1, 3, 4)
+        drawn = drawn / drawn.sum(-1, keepdim=True)  # (K, draws, S, N, P)
+        mean = drawn.mean(1)
+        off = drawn - mean[:, None]
+        covariance = torch.einsum("kdsnp,kdsnq->ksnpq", off, off) / DRAWS
+        rewards = game.rewards(states, drawn).mean((1, 3))  # (K, S)
+        gaps = [expected_nash_conv(game, *parts)[1] for parts in zip(mean, covariance, strict=True)]
+        return {
+            "reward": rewards @ weights / weights.sum(),
+            "nash_conv": torch.tensor(gaps, dtype=torch.float64),
+        }
+
+    return watch
