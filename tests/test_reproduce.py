@@ -152,7 +152,12 @@ def test_figure_2b(tmp_path):
     freedom = sum(variance) ** 2 / sum(v**2 / 2 for v in variance)
     reach = stats.t.ppf(0.975, freedom) * np.sqrt(sum(variance))
     assert row["high"] - row["nearer_by"] == pytest.approx(reach)
+    ways = [learning.watched["nash_conv"].mean(0) for learning in panels[0].learnings]
+    way = found["compared"][0]["nash_conv_on_the_way"][1]
+    assert (way["method"], way["than"]) == ("sac", "iddpg")
+    assert way["nearer_by"] == pytest.approx(float(ways[0].mean() - ways[1].mean()))
     judged = found["results"][0]
+    assert judged["nash_conv_on_the_way"] == pytest.approx(float(ways[0].mean()))
     assert judged["nash_conv"] == pytest.approx(one.mean())
     half = 1.96 * one.std(ddof=1) / math.sqrt(3)
     assert judged["nash_conv_high"] - judged["nash_conv"] == pytest.approx(half)

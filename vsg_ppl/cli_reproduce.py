@@ -171,6 +171,7 @@ def _judged_2b(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         "NashConv": f"{row['nash_conv']:.4f}",
         "95 % interval": f"{low:.4f} to {high:.4f}",
+        "on the way": f"{row['nash_conv_on_the_way']:.4f}",
         "reward": f"{row['reward']:.4f}",
         "at equilibrium": f"{row['equilibrium_reward']:.4f}",
     }

@@ -103,37 +103,34 @@ class Figure2b(Reproduction):
         return ALL[method](game, **shared, **asked, **options)
 
     def judge(self, learning: Learning) -> dict[str, Any]:
-        """Return, and NashConv, of what is played in the end: means and 95 % intervals."""
+        """Reward and NashConv, in the end and on the way: means and 95 % intervals."""
         game = learning.game
         weights = visitation(game)
         at_rest = routing_equilibrium(game).splits
         best = weights @ game.rewards(game.states, at_rest).mean(-1) / weights.sum()
         found: dict[str, Any] = {"equilibrium_reward": float(best)}
         for what, values in learning.watched.items():
-            last = values[-1].double()
-            found[what] = float(last.mean())
-            if len(last) > 1:
-                reach = float(1.96 * last.std() / len(last) ** 0.5)
-                found |= {f"{what}_low": found[what] - reach, f"{what}_high": found[what] + reach}
+            for name, each in ((what, values[-1]), (f"{what}_on_the_way", values.mean(0))):
+                found[name] = float(each.mean())
+                if len(each) > 1:
+                    reach = float(1.96 * each.std() / len(each) ** 0.5)
+                    found |= {
+                        f"{name}_low": found[name] - reach,
+                        f"{name}_high": found[name] + reach,
+                    }
         return found
 
     def compared(self, panel: Panel) -> dict[str, Any]:
-        """By how much one method ends nearer to equilibrium than another (Welch, 95 %)."""
-        last = {learning.method: learning.watched["nash_conv"][-1] for learning in panel.learnings}
+        """By how much one method is nearer to equilibrium than another (Welch, 95 %).
+
+        In the end, and on the mean of all looks on the way.
+        """
         if self.seeds < 2:
             return {}
-        rows = []
-        for one, other in permutations(last, 2):
-            test = ttest_ind(last[other].numpy(), last[one].numpy(), equal_var=False)
-            low, high = test.confidence_interval(0.95)
-            nearer = float(last[other].mean() - last[one].mean())
-            rows.append(
-                {
-                    **{"method": one, "than": other, "nearer_by": nearer},
-                    **{"low": float(low), "high": float(high)},
-                }
-            )
-        return {"nash_conv": rows}
+        watched = {learning.method: learning.watched["nash_conv"] for learning in panel.learnings}
+        ends = {method: values[-1] for method, values in watched.items()}
+        ways = {method: values.mean(0) for method, values in watched.items()}
+        return {"nash_conv": _nearer(ends), "nash_conv_on_the_way": _nearer(ways)}
 
     def curves(self, panel: Panel) -> list[dict[str, Any]]:
         """The reward of a step, and NashConv."""
@@ -148,6 +145,21 @@ class Figure2b(Reproduction):
             }
             for what, label in labels.items()
         ]
+
+
+def _nearer(found: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    rows = []
+    for one, other in permutations(found, 2):
+        test = ttest_ind(found[other].numpy(), found[one].numpy(), equal_var=False)
+        low, high = test.confidence_interval(0.95)
+        nearer = float(found[other].mean() - found[one].mean())
+        rows.append(
+            {
+                **{"method": one, "than": other, "nearer_by": nearer},
+                **{"low": float(low), "high": float(high)},
+            }
+        )
+    return rows
 
 
 def watching(game: Routing, plays: int) -> Callable[[Policies], dict[str, Tensor]]:

@@ -1,8 +1,8 @@
 """Agents of MAI with finite actions: their networks, and their losses as exact sums (Eq. 8-10).
 
 The losses are those of `mai_learner`, ELBOs of programs of one step. As actions are finite, no draw
-is needed: all joint actions are summed over, as `TraceEnum_ELBO` does for these programs, which is
-a good deal slower.
+is needed: all joint actions are summed over, as `TraceEnum_ELBO` does for these programs (the tests
+compare them).
 
 Networks say π and ρ as logarithms over the game's prior: π(x) ∝ u(x) exp(output). So what is not
 available has probability 0 exactly, and a network that says nothing plays the prior.

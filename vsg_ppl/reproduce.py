@@ -67,15 +67,12 @@ class Panel:
     Attributes:
         condition: by name, as "start".
         learnings: by each method.
+        title: what sets it apart from the others, in words.
     """
 
     condition: Mapping[str, Any]
     learnings: Sequence[Learning]
-
-    @property
-    def title(self) -> str:
-        """The condition in words."""
-        return ", ".join(f"{name} {value}" for name, value in self.condition.items())
+    title: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +136,8 @@ class Reproduction(ABC):
             if not resume:
                 rmtree(kept, ignore_errors=True)
             kept.mkdir(exist_ok=True)
-        panels = []
-        for condition in self.conditions():
+        panels, conditions = [], self.conditions()
+        for condition in conditions:
             learnings = []
             for method in self.methods:
                 words = [method, *(f"{value}" for value in condition.values())]
@@ -154,7 +151,12 @@ class Reproduction(ABC):
                     checkpoint=None if kept is None else kept / f"{'-'.join(words)}.pt",
                 )
                 learnings.append(learning.named(method))
-            panels.append(Panel(condition, learnings))
+            apart = [
+                f"{name} {value}"
+                for name, value in condition.items()
+                if any(other[name] != value for other in conditions)
+            ]
+            panels.append(Panel(condition, learnings, ", ".join(apart)))
         return panels
 
     def summary(self, panels: Sequence[Panel]) -> dict[str, Any]:
