@@ -100,7 +100,10 @@ def test_a_stopped_figure_goes_on(tmp_path, monkeypatch):
     kept = found[0].learnings[0].seconds
     again = figure.run(folder=tmp_path, resume=True)[0].learnings[0].seconds
     assert kept == again  # it was read, and not computed
-    assert figure.run(folder=tmp_path)[0].learnings[0].seconds != kept
+    with pytest.raises(vsg.GameError, match="what an unfinished run left"):
+        figure.run(folder=tmp_path)
+    with pytest.raises(vsg.GameError, match="it has seed 0, and this run seed 1"):
+        Figure2a(**TWO, seed=1).run(folder=tmp_path, resume=True)
 
 
 def test_what_is_watched_on_the_way():

@@ -20,7 +20,7 @@ import vsg_ppl as vsg
 from vsg_ppl import ddpg
 from vsg_ppl.learner_networks import PENALTY
 
-pytest.importorskip("torchrl")
+pytest.importorskip("torchrl", reason="the extra torchrl is not installed")
 from tensordict import TensorDict  # noqa: E402
 from tensordict.nn import TensorDictModule, TensorDictSequential  # noqa: E402
 from torchrl.modules import MLP, ValueOperator  # noqa: E402

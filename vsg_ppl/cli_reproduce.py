@@ -112,9 +112,14 @@ def reproduce(
                 **({"episodes": episodes or 40} if episodes or quick else {}),
                 seed=seed,
             )
-            panels = figure.run(
-                progress=not quiet and sys.stderr.isatty(), folder=out, resume=resume
-            )
+            try:
+                panels = figure.run(
+                    progress=not quiet and sys.stderr.isatty(), folder=out, resume=resume
+                )
+            except KeyboardInterrupt:
+                if out is not None:
+                    typer.echo("The same command with --resume goes on from here.", err=True)
+                raise
             answer = figure.summary(panels)
             written = [] if out is None else figure.write(panels, out)
         if as_json:

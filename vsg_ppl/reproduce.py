@@ -130,11 +130,17 @@ class Reproduction(ABC):
             progress: show progress bars, with the time left.
             folder: where checkpoints are kept meanwhile; `write` removes them.
             resume: go on from those that are there.
+
+        Raises:
+            GameError: there are some and they are not wanted, or of other settings.
         """
         kept = None if folder is None else folder / CHECKPOINTS
         if kept is not None:
-            if not resume:
-                rmtree(kept, ignore_errors=True)
+            if kept.exists() and not resume:
+                raise GameError(
+                    f"{kept} has what an unfinished run left",
+                    hint="--resume (resume=True) goes on from it; or remove the folder.",
+                )
             kept.mkdir(exist_ok=True)
         panels, conditions = [], self.conditions()
         for condition in conditions:
