@@ -401,7 +401,7 @@ def test_arguments_that_are_none(options, tmp_path):
 
 def test_the_command(tmp_path, written):
     arguments = [str(written(SPEC)), "--out", str(tmp_path / "out"), "--jobs", "1"]
-    answer = CliRunner().invoke(app, arguments)
+    answer = CliRunner(env={"COLUMNS": "120"}).invoke(app, arguments)
     assert answer.exit_code == 0
     assert "median reward" in answer.stdout and "8 of 8 runs\n" in answer.stdout
     answer = CliRunner().invoke(app, [*arguments, "--json"])

@@ -92,6 +92,8 @@ def machines(monkeypatch):
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     monkeypatch.setenv("RAY_TMPDIR", folder)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # workers are niced, and starve where tests run side by side
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     # seconds until a machine that is silent counts as dead
     monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
     monkeypatch.setenv("RAY_health_check_period_ms", "500")

@@ -216,8 +216,11 @@ assert bound.nash_gap_at_least < 1.0
 # * MASQL has no opponent model. With the same fall it succeeds too, which the paper denies it.
 # * MADDPG and independent DDPG mostly fail, and soft actor-critic, which does not look at the
 #   other's actions, always does.
+# * Without aligned interests (`opponents="observed"`, `"known"`) or without listening to the
+#   opponent model (`conditional=False`) none of 12 succeeds. It takes one critic that imagines both
+#   agents on the narrow hill at once.
 # * What the paper prints, rewards of the others inferred from their play (Algorithm 3), is
-#   `opponents="inferred"`. Try it: it ends on the wide hill.
+#   `opponents="inferred"`. Try it: none of 12 gets there.
 #
 # ## 6. Other games, the same recipe
 #
@@ -233,7 +236,7 @@ for numbers in (2, 3, 4):
 
 # %% [markdown]
 # The more numbers, the colder it must be before the narrow hill counts, and by then policies with
-# one peak have settled on the other. No fall is slow enough for that.
+# one peak have settled on the other. (A constant temperature does not help either.)
 #
 # ## 7. Traffic
 #

@@ -153,7 +153,7 @@ def _print(answer: Mapping[str, Any]) -> None:
         if len({row[name] for row in rows if name in row}) > 1
     ]
     judged = _judged_2a if "success" in rows[0] else _judged_2b
-    sheet = new_sheet("method", *differ, *judged(rows[0]), "CPU-s each")
+    sheet = new_sheet("method", *differ, *judged(rows[0]), "CPU-s")
     for row in rows:
         cpu = f"{row['cpu_seconds_per_experiment']:.1f}"
         sheet.add_row(
@@ -178,5 +178,5 @@ def _judged_2b(row: Mapping[str, Any]) -> dict[str, str]:
         "95 % interval": f"{low:.4f} to {high:.4f}",
         "on the way": f"{row['nash_conv_on_the_way']:.4f}",
         "reward": f"{row['reward']:.4f}",
-        "at equilibrium": f"{row['equilibrium_reward']:.4f}",
+        "equilibrium": f"{row['equilibrium_reward']:.4f}",
     }
