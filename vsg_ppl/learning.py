@@ -35,7 +35,8 @@ class Learning:
         agents: names, in the order of the rewards.
         rewards: mean reward of a step, by episode, experiment and agent, (E, K, N).
         policies: what each agent does: actions (K, D) in (−1, 1), or vectors with a single 1 for
-            those of a finite set, of what it sees, (K, parts).
+            those of a finite set, of what it sees, (K, parts). With n K rows it acts n times in
+            each experiment; row r is of experiment r % K.
         seconds: of CPU, for all experiments.
         watched: what was looked at on the way, by name: a number for each look and experiment,
             (W, K).

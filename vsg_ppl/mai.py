@@ -174,7 +174,8 @@ def mai(
     if not finite:
         return train(game, "mai", make, options, temperature=alpha, also=also)
     also["exploration"] = explore
-    found = train(game, "mai", make, {**FINITE_OPTIONS, **options}, temperature=alpha, also=also)
+    options = {**FINITE_OPTIONS, **options}
+    found = train(game, "mai", make, options, temperature=alpha, also=also, finite=True)
     return replace(
         found,
         probabilities={agent: executed(team, agent) for team in teams for agent in team.agents},

@@ -151,6 +151,7 @@ def train(
     *,
     temperature: Schedule | None = None,
     also: Mapping[str, Any] | None = None,
+    finite: bool = False,
 ) -> Learning:
     """Let learners of one method play a game and learn after each step.
 
@@ -162,6 +163,7 @@ def train(
         options: of `Settings`.
         temperature: shown with the progress.
         also: what else makes the run what it is; schedules are told apart by their numbers.
+        finite: whether these learners are for finite actions.
 
     Returns:
         What was learnt: mean rewards by episode, and policies.
@@ -190,7 +192,7 @@ def train(
     settings, steps = _settings(game, method, options)
     torch.manual_seed(settings.seed)
     stage = make_stage(game, settings.plays)
-    _check_spaces(stage, method, settings)
+    _check_spaces(stage, method, settings, finite=finite)
     stage.reset()
     teams = [
         Team(
@@ -367,23 +369,22 @@ def _told(game: Any, method: str, settings: Settings, also: Mapping[str, Any]) -
     return "\n".join([*lines, *(f"{name} {value!r}" for name, value in told.items())])
 
 
-def _check_spaces(stage: Stage, method: str, settings: Settings) -> None:
+def _check_spaces(stage: Stage, method: str, settings: Settings, *, finite: bool) -> None:
     if len(stage.spaces) < 2:
         raise GameError(
             f"{stage.name} has one agent, and `{method}` is for several", hint="`best_response`."
         )
-    finite = [space.shape.kind == "finite" for space in stage.spaces.values()]
+    numbers = [name for name, space in stage.spaces.items() if space.shape.kind != "finite"]
     for agent, space in stage.spaces.items():
-        if space.shape.kind == "finite" and method != "mai":
+        if space.shape.kind == "finite" and not finite:
             raise GameError(
                 f"'{agent}' of {stage.name} has finite actions",
                 site=space.site,
                 hint="`vsg.mai`, or `vsg.solve`.",
             )
-        if space.shape.kind == "finite" and not all(finite):
-            other = list(stage.spaces)[finite.index(False)]
+        if space.shape.kind == "finite" and numbers:
             raise GameError(
-                f"'{agent}' of {stage.name} has finite actions, and '{other}' has not",
+                f"'{agent}' of {stage.name} has finite actions, and '{numbers[0]}' has not",
                 site=space.site,
                 hint="one kind of actions for all: a box in place of the finite set, or a grid of "
                 "numbers in place of the others.",
