@@ -1,26 +1,27 @@
-"""Many small networks of one shape side by side, and the laws that their outputs stand for."""
+"""Many small networks of one shape side by side."""
 
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions.transforms import TanhTransform
+from torch.nn.functional import leaky_relu
 
-LOG_SCALES = (-20.0, 2.0)
-"""Between these log σ is clamped; LEAST is added to σ."""
+LEAK = 0.1
+"""Slope of rectifiers below zero.
 
-LEAST = 0.01
+Without it units die: of critics that first see rewards far below zero, those with weight upwards
+do, and such a critic is flat where a hill should be.
+"""
 
 
 class Perceptrons(torch.nn.Module):
     """G multilayer perceptrons of one shape, computed as one product; each learns alone.
 
-    Weights are drawn as X. Glorot and Y. Bengio do (2010), biases are zero. It matters: from
-    smaller weights opponent models start out alike, and more learners end on a poor hill.
+    Rectifiers leak (`LEAK`). Weights are drawn as X. Glorot and Y. Bengio do (2010), biases are
+    zero. It matters: from smaller weights opponent models start out alike, and more learners end
+    on a poor hill.
 
     Args:
         groups: G.
@@ -45,24 +46,5 @@ class Perceptrons(torch.nn.Module):
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
             if k + 1 < len(self.weights):
-                x = x.relu_()
+                x = leaky_relu(x, LEAK, inplace=True)
         return x
-
-
-def spread(outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log σ of a tanh-normal law, of outputs (..., 2 D)."""
-    mean, log_scale = outputs.chunk(2, -1)
-    return mean, log_scale.clamp(*LOG_SCALES)
-
-
-def tanh_normal(outputs: Tensor) -> Any:
-    """The law of tanh(x), x normal, over vectors in (−1, 1)^D, of outputs (..., 2 D).
-
-    >>> law = tanh_normal(torch.zeros(5, 4))
-    >>> law.batch_shape, law.event_shape
-    (torch.Size([5]), torch.Size([2]))
-    """
-    mean, log_scale = spread(outputs)
-    normal = dist.Normal(mean, log_scale.exp() + LEAST, validate_args=False)
-    law = dist.TransformedDistribution(normal, [TanhTransform(cache_size=1)], validate_args=False)
-    return law.to_event(1)

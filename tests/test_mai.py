@@ -93,7 +93,7 @@ def test_a_start_near_an_action():
 def test_the_cooling_of_the_recipe():
     cooling = Cooling()
     assert cooling(0) == pytest.approx(500.1)
-    assert cooling(60) == pytest.approx(0.1 + 500 * math.exp(-6))
+    assert cooling(60) == pytest.approx(0.1 + 500 * math.exp(-3))
 
 
 def test_success_is_counted():

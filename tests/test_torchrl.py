@@ -18,6 +18,7 @@ from torch import nn
 
 import vsg_ppl as vsg
 from vsg_ppl import ddpg
+from vsg_ppl.guides.networks import LEAK
 from vsg_ppl.learner_networks import PENALTY
 
 pytest.importorskip("torchrl", reason="the extra torchrl is not installed")
@@ -104,7 +105,8 @@ def perceptron(network, g):
         in_features=first.shape[1],
         out_features=last.shape[2],
         num_cells=list(HIDDEN),
-        activation_class=nn.ReLU,
+        activation_class=nn.LeakyReLU,
+        activation_kwargs={"negative_slope": LEAK},
     )
     with torch.no_grad():
         for x, y in zip(found.parameters(), layers(network, g), strict=True):

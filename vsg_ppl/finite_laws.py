@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log, log1p
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from vsg_ppl.errors import GameError
 
 
 class Law(NamedTuple):
@@ -36,12 +39,58 @@ def law(outputs: Tensor, prior: Tensor) -> Law:
     return Law((ratio + logs).exp(), ratio)
 
 
+def soft_best(scores: Tensor, prior: Tensor, temperature: float) -> Law:
+    """The law ∝ u exp(scores / temperature), the best there is at this temperature.
+
+    Args:
+        scores: what actions are worth, (..., A).
+        prior: u, (..., A).
+        temperature: in the units of the scores.
+
+    Raises:
+        GameError: the temperature is not positive.
+
+    >>> soft_best(torch.tensor([0.0, 2.0]), torch.ones(2), 0.5).p
+    tensor([0.0180, 0.9820])
+    """
+    if not temperature > 0:
+        raise GameError(f"the temperature is {temperature}; it must be positive")
+    return law(scores / temperature, prior)
+
+
+def surprise(laws: Sequence[Law], best: Sequence[Law]) -> Tensor:
+    """−Σ_j E[ log p_j / u_j ] under the best laws: the cross-entropy, and a constant.
+
+    Fitted to it, a law ends at the best one, as it would by KL(p ‖ best); but the gradient of that
+    has a factor p: what a law has once ruled out would stay so, whatever the scores then say.
+    """
+    pairs = zip(laws, best, strict=True)
+    return -torch.stack([(wanted.p * each.ratio).sum() for each, wanted in pairs]).sum()
+
+
 def explored(ratio: Tensor, exploration: float) -> Tensor:
     """log of (1 − ε) p + ε u over u, of log p / u."""
     if not exploration:
         return ratio
     even = torch.full_like(ratio, log(exploration))
     return even if exploration == 1 else torch.logaddexp(ratio + log1p(-exploration), even)
+
+
+def but_for(dim: int, p: Tensor, table: Tensor) -> Tensor:
+    """What every action in one dimension is worth, where p says what is in the others, (G, B, A).
+
+    Args:
+        dim: that of the action.
+        p: law of all the actions, independent of each other or not, (G, B, ...).
+        table: what they are worth together, (G, B, ...).
+
+    >>> p, table = torch.tensor([[0.1, 0.9], [0.0, 0.0]]), torch.eye(2)
+    >>> but_for(2, p[None, None], table[None, None])
+    tensor([[[0.1000, 0.9000]]])
+    """
+    away = [k for k in range(2, table.dim()) if k != dim]
+    worth = p.sum(dim, keepdim=True) * table
+    return worth.sum(away) if away else worth
 
 
 def at_action(table: Tensor, at: Tensor) -> Tensor:

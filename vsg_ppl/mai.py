@@ -13,10 +13,13 @@ from vsg_ppl.mai_finite_plan import FinitePlan
 from vsg_ppl.mai_learner import Learner as ActorCritic
 from vsg_ppl.mai_learner import Plan
 from vsg_ppl.mai_opponents import Guessing, Knowing, Watching
+from vsg_ppl.mai_weighing import Weighing
 from vsg_ppl.team import Learner, Team
 from vsg_ppl.training import Options, Schedule, Settings, make_stage, schedule, train
 
 Opponents = Literal["own", "known", "inferred", "observed", "none"]
+
+Divergence = Literal["inclusive", "exclusive"]
 
 AGENTS: dict[str, type[ActorCritic]] = {
     "own": ActorCritic,
@@ -27,6 +30,9 @@ AGENTS: dict[str, type[ActorCritic]] = {
 }
 """Learners by what they take the others' aims to be."""
 
+FEW = 4
+"""Numbers that the others may choose in all for weighted draws from all over to be of use."""
+
 
 @dataclass(frozen=True)
 class Cooling:
@@ -35,12 +41,12 @@ class Cooling:
     Large at first, so that everybody tries everything while the critics learn.
 
     >>> Cooling()(0), round(Cooling()(200), 3)
-    (500.1, 0.1)
+    (500.1, 0.123)
     """
 
     first: float = 500.0
     last: float = 0.1
-    rate: float = 0.1
+    rate: float = 0.05
 
     def __call__(self, episode: int) -> float:
         """α in this episode."""
@@ -69,6 +75,7 @@ def mai(
     model_temperature: Schedule | float | None = None,
     opponents: Opponents | None = None,
     conditional: bool | None = None,
+    divergence: Divergence | None = None,
     soft_value: bool | None = None,
     exploration: Schedule | float = EXPLORATION,
     **options: Unpack[Options],
@@ -100,6 +107,11 @@ def mai(
             and with gamma 0 and numbers this is `sac`.
         conditional: whether the policy knows what the opponent model says; by default where actions
             are numbers. Of finite actions, what is then executed may be far from an equilibrium.
+        divergence: by which ρ is fitted to ρ* where opponents are "own", actions are numbers and
+            the policy is conditional. "inclusive": KL(ρ* ‖ ρ), by weighted draws from all over, the
+            default where the others choose at most `FEW` numbers in all; among many such draws hit
+            nothing. "exclusive": KL(ρ ‖ ρ*), by the ELBO as the paper has it; what ρ has once
+            turned away from it does not find again.
         soft_value: whether the critic's target counts divergences of the next step, as Eq. 9 has
             it; by default where actions are finite. Of numbers, the reward alone finds more.
         exploration: of finite actions, the share of moves that everybody draws from its prior, by
@@ -135,6 +147,13 @@ def mai(
         raise GameError(f"opponents are {kind!r}", hint=f"one of {', '.join(AGENTS)}.")
     answers = not finite if conditional is None else conditional
     soft = finite if soft_value is None else soft_value
+    weighs = kind == "own" and answers and not finite
+    if divergence is not None and not weighs:
+        raise GameError(
+            'a divergence is chosen for opponents that are not "own", or a policy that does not '
+            "answer them, or finite actions",
+            hint="leave `divergence` out.",
+        )
     teams: list[Team] = []
 
     def make(team: Team, settings: Settings) -> Learner:
@@ -152,7 +171,10 @@ def mai(
                 conditional=answers,
                 device=team.device,
             )
-        return AGENTS[kind](
+        few = sum(shape.free for shape in team.others) <= FEW
+        inclusive = weighs and (few if divergence is None else divergence == "inclusive")
+        agents = Weighing if inclusive else AGENTS[kind]
+        return agents(
             team.groups,
             team.seen,
             team.own,
@@ -169,6 +191,7 @@ def mai(
         "model_temperature": beta,
         "opponents": kind,
         "conditional": answers,
+        "divergence": divergence,
         "soft_value": soft,
     }
     if not finite:

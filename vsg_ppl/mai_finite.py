@@ -1,8 +1,9 @@
 """Agents of MAI with finite actions: their networks, and their losses as exact sums (Eq. 8-10).
 
-The losses are those of `mai_learner`, ELBOs of programs of one step. As actions are finite, no draw
-is needed: all joint actions are summed over, as `TraceEnum_ELBO` does for these programs (the tests
-compare them).
+The programs of one step are those of `mai_learner`. As actions are finite, no draw is needed: all
+joint actions are summed over, as `TraceEnum_ELBO` does. Then the best law of the moment is known
+too, where the program's ELBO is greatest, and policies and opponent models are fitted to that
+(`surprise` says why; the tests compare where both come to rest).
 
 Networks say π and ρ as logarithms over the game's prior: π(x) ∝ u(x) exp(output). So what is not
 available has probability 0 exactly, and a network that says nothing plays the prior.
@@ -18,15 +19,18 @@ import torch
 from torch import Tensor
 
 from vsg_ppl.errors import GameError
-from vsg_ppl.finite_laws import Law, at_action, explored, law
+from vsg_ppl.finite_laws import Law, at_action, but_for, explored, law, soft_best, surprise
 from vsg_ppl.guides.actions import Shape
 from vsg_ppl.learner_networks import Networks
-from vsg_ppl.mai_finite_plan import FinitePlan, lately
+from vsg_ppl.mai_finite_plan import MEMORIES, FinitePlan, lately
 from vsg_ppl.mai_learner import SLOW
 from vsg_ppl.replay import Replay
 
 LARGEST = 4096
 """Joint actions beyond which a critic has too many outputs."""
+
+FADING = {"policy", "model"}
+"""Networks whose gradients fade as they come to rest, see `MEMORIES`."""
 
 
 class FiniteLearner(Networks):
@@ -81,6 +85,8 @@ class FiniteLearner(Networks):
         }
         slow = {name: source for name, source in SLOW.items() if source in sizes}
         super().__init__(groups, sizes, slow, learning_rate=learning_rate, device=device)
+        for name in FADING & self.optimisers.keys():
+            self.optimisers[name].param_groups[0]["betas"] = MEMORIES
 
     def _outputs(self) -> dict[str, int]:
         """Outputs of each network."""
@@ -158,28 +164,35 @@ class FiniteLearner(Networks):
         return -explored(torch.stack(meant), exploration).sum() / seen.shape[1]
 
     def model_loss(self, seen: Tensor, temperature: float, model_temperature: float) -> Tensor:
-        """ρ against what the others would best do for this agent, near what they did (Eq. 5).
+        """Every ρ_j against the best for this agent, near what j did, amid the others (Eq. 5).
 
-        E[ α' log ρ(o) − α' log P(o) + α log π(x | o) / u(x) − Q(x, o) ], o ~ ρ, x ~ π(· | o).
+        −Σ_j E[ log ρ_j(o_j) / u_j(o_j) ], o_j ~ ρ_j* ∝ P_j exp(E[ V(o_j, o_{-j}) ] / α') where
+        o_{-j} ~ ρ and V(o) = E[ Q(x, o) − α log π(x | o) / u(x) ], x ~ π(· | o). It has no slope
+        where the loss of Eq. 5 has none: E[ α' log ρ(o) − α' log P(o) − V(o) ], o ~ ρ.
         """
-        rho = self.together(self.model_laws(seen))
+        laws, priors = self.model_laws(seen), self.priors(seen)[1]
         with torch.no_grad():
-            tied = self.together(self.model_laws(seen, "prior"))
-            pi, q = self.policy_law(seen), self.table("critic", seen)
-            cost = (pi.p * (temperature * pi.ratio - q)).sum(-1)
-        each = rho.p * (model_temperature * (rho.ratio - tied.ratio) + cost)
-        return each.sum() / seen.shape[1]
+            lately, pi = self.model_laws(seen, "prior"), self.policy_law(seen)
+            value = pi.p * (self.table("critic", seen) - temperature * pi.ratio)
+            value = value.sum(-1).unflatten(-1, self.widths)
+            rho, best = self.together(laws).p.unflatten(-1, self.widths), []
+            for j, (tied, prior) in enumerate(zip(lately, priors, strict=True)):
+                scores = but_for(2 + j, rho, value) + model_temperature * tied.ratio
+                best.append(soft_best(scores, prior, model_temperature))
+        return surprise(laws, best) / seen.shape[1]
 
     def policy_loss(self, seen: Tensor, temperature: float) -> Tensor:
-        """π against u exp(Q / α), for what ρ expects of the others (Eq. 8).
+        """π against π* ∝ u exp(Q / α), for what ρ expects of the others (Eq. 8 and 10).
 
-        E[ α log π(x | o) / u(x) − Q(x, o) ], o ~ ρ, x ~ π(· | o).
+        −E[ log π(x | o) / u(x) ], o ~ ρ, x ~ π*(· | o), or π* of E_ρ Q where π does not know o.
         """
         with torch.no_grad():
-            rho, q = self.together(self.model_laws(seen)), self.table("critic", seen)
-        pi = self.policy_law(seen)
-        each = rho.p[..., None] * pi.p * (temperature * pi.ratio - q)
-        return each.sum() / seen.shape[1]
+            rho, q = self.together(self.model_laws(seen)).p[..., None], self.table("critic", seen)
+            if not self.conditional:
+                q, rho = (rho * q).sum(-2, keepdim=True), torch.ones_like(rho[..., :1, :])
+            best = soft_best(q, self.priors(seen)[0][..., None, :], temperature)
+        weighed = best._replace(p=rho * best.p)
+        return surprise([self.policy_law(seen)], [weighed]) / seen.shape[1]
 
     def fit(self, name: str, drawn: dict[str, Tensor], wanted: Tensor) -> None:
         """A step of a critic towards ``wanted``, (G, B) or (G, B, outputs)."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vsg_ppl.finite_laws import Law, at_action, explored
+from vsg_ppl.finite_laws import Law, at_action, but_for, explored, soft_best, surprise
 from vsg_ppl.mai_finite import FiniteLearner
 from vsg_ppl.mai_finite_plan import lately
 from vsg_ppl.replay import Replay
@@ -74,29 +74,22 @@ class FiniteKnowing(FiniteLearner):
             return torch.stack(each, -1)
 
     def their_loss(self, seen: Tensor, model_temperature: float) -> Tensor:
-        """Every ρ_j against u_j exp(Q^j / α'), amid what the others are expected to do (Eq. 5).
+        """Every ρ_j against the best for j, amid what all others are expected to do (Eq. 5).
 
-        Σ_j E[ α' log ρ_j(o_j) / u_j(o_j) − Q^j(x, o_j, o'_{-j}) ], o_j ~ ρ_j, and o' ~ ρ,
-        x ~ π(· | o') beside it: nobody moves the others.
+        −Σ_j E[ log ρ_j(o_j) / u_j(o_j) ], o_j ~ ρ_j* ∝ u_j exp(E[ Q^j(x, o_j, o'_{-j}) ] / α')
+        where o' ~ ρ, x ~ π(· | o'): nobody moves the others.
         """
         with torch.no_grad():
-            scores = self.scores("their critic", seen)
-        pairs = zip(self.model_laws(seen), scores, strict=True)
-        each = [(rho.p * (model_temperature * rho.ratio - q)).sum() for rho, q in pairs]
-        total: Tensor = torch.stack(each).sum()
-        return total / seen.shape[1]
+            pairs = zip(self.scores("their critic", seen), self.priors(seen)[1], strict=True)
+            best = [soft_best(q, prior, model_temperature) for q, prior in pairs]
+        return surprise(self.model_laws(seen), best) / seen.shape[1]
 
     def scores(self, name: str, seen: Tensor) -> list[Tensor]:
         """E Q^j(s, x, o_j, o'_{-j}) by j's action, for each j, (G, B, A_j)."""
-        law = self.joint(seen).unflatten(-2, self.widths)
+        p = self.joint(seen).unflatten(-2, self.widths)
         # (G, B, A_1, ..., A_m, X) for each j
         tables = self.table(name, seen).unflatten(-2, self.widths).unbind(2)
-        found = []
-        for j, q in enumerate(tables):
-            amid = law.sum(2 + j, keepdim=True)
-            away = [dim for dim in range(2, q.dim()) if dim != 2 + j]
-            found.append((amid * q).sum(away))
-        return found
+        return [but_for(2 + j, p, q) for j, q in enumerate(tables)]
 
 
 class FiniteGuessing(FiniteKnowing):

@@ -23,6 +23,13 @@ STEADY = 0.4
 SLOWEST = 0.02
 """What is left of it at the end; without the fall, policies jitter where they should mix."""
 
+MEMORIES = (0.9, 0.9)
+"""Adam's, of policies and opponent models: of gradients, and of their squares.
+
+Gradients fade as a law grows sure. With the usual 0.999 Adam divides by sizes of 1,000 steps ago,
+and laws stop short: the mass that a policy leaves on poor actions then halves in 1,400 steps.
+"""
+
 
 @dataclass(frozen=True)
 class FinitePlan:

@@ -137,6 +137,10 @@ class Learner(Networks):
             other: Tensor = self.theirs(self.model(seen)).sample()
         return other
 
+    def imagined(self, seen: Tensor) -> Tensor:
+        """What of the others the policy learns to answer, (G, B, others): draws of ρ."""
+        return self.others_by_model(seen)
+
     def prior_loss(self, seen: Tensor, other: Tensor) -> Tensor:
         """−log P(o | s) of what the others did lately."""
 
@@ -170,11 +174,11 @@ class Learner(Networks):
         return self.loss(model, guide, seen) * temperature
 
     def policy_loss(self, seen: Tensor, temperature: float) -> Tensor:
-        """π against exp(Q / α), for what ρ expects of the others (Eq. 8, by Eq. 10).
+        """π against exp(Q / α), for what the others may do (Eq. 8, by Eq. 10).
 
-        E[ α log π(x | o) − Q(x, o) ], o ~ ρ without gradient, x ~ π(· | o).
+        E[ α log π(x | o) − Q(x, o) ], o as `imagined`, without gradient, x ~ π(· | o).
         """
-        other = self.others_by_model(seen)
+        other = self.imagined(seen)
 
         def model() -> None:
             with Plates(seen):

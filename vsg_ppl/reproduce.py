@@ -20,6 +20,7 @@ from vsg_ppl.plot_learning import plot_panels
 from vsg_ppl.row_files import write_rows
 
 VARIANTS: dict[str, Callable[..., Learning]] = {
+    "mai-exclusive": partial(mai, divergence="exclusive"),
     "mai-model-1": partial(mai, model_temperature=1.0),
     "mai-marginal": partial(mai, conditional=False),
     "mai-observed": partial(mai, opponents="observed"),
