@@ -151,7 +151,16 @@ def test_where_there_is_a_choice():
     ):
         with pytest.raises(GameError, match="divergence"):
             vsg.mai(game, divergence="inclusive", episodes=1, steps=1, **options)
+    with pytest.raises(GameError, match="the divergence is 'forward'"):
+        vsg.mai(Differential(), divergence="forward", episodes=1)
     runs = [vsg.mai(Differential(), divergence=d, episodes=6) for d in ("inclusive", "exclusive")]
     usual = vsg.mai(Differential(), episodes=6)
     assert torch.equal(usual.rewards, runs[0].rewards)
     assert not torch.equal(usual.rewards, runs[1].rewards)
+
+
+def test_among_many_numbers_draws_hit_nothing():
+    """Six numbers of others: the ELBO is the default."""
+    game = Differential(n_agents=3, dims=3)
+    runs = [vsg.mai(game, divergence=d, episodes=2, steps=5) for d in (None, "exclusive")]
+    assert torch.equal(runs[0].rewards, runs[1].rewards)

@@ -148,10 +148,11 @@ def mai(
     answers = not finite if conditional is None else conditional
     soft = finite if soft_value is None else soft_value
     weighs = kind == "own" and answers and not finite
-    if divergence is not None and not weighs:
+    if divergence not in (None, "inclusive", "exclusive"):
+        raise GameError(f"the divergence is {divergence!r}", hint='"inclusive" or "exclusive".')
+    if divergence and not weighs:
         raise GameError(
-            'a divergence is chosen for opponents that are not "own", or a policy that does not '
-            "answer them, or finite actions",
+            'a divergence is for opponents "own", a conditional policy and actions not finite',
             hint="leave `divergence` out.",
         )
     teams: list[Team] = []
