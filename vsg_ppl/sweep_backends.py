@@ -7,6 +7,7 @@ import platform
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -247,7 +248,12 @@ def _pool(runs: list[Run], jobs: int) -> Iterator[Outcome]:
 
     parallel = Parallel(n_jobs=jobs, backend="loky", batch_size=1, return_as="generator_unordered")
     try:
-        with closing(parallel(delayed(_apart)(run, os.getpid()) for run in runs)) as outcomes:
+        with (
+            warnings.catch_warnings(),
+            closing(parallel(delayed(_apart)(run, os.getpid()) for run in runs)) as outcomes,
+        ):
+            # who stops a sweep knows that runs are cut off
+            warnings.filterwarnings("ignore", ".*tasks which were still being processed")
             yield from outcomes
     except BrokenProcessPool:
         return
