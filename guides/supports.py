@@ -241,7 +241,7 @@ def _moments(law: Any, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Means and standard deviations, 0 and 1 where there are none."""
     try:
         mean, spread = law.mean.double(), law.variance.double().sqrt()
-    except NotImplementedError:
+    except NotImplementedError:  # a law without moments: any scale will do to begin with
         mean, spread = torch.tensor(0.0).double(), torch.tensor(1.0).double()
     mean = torch.where(mean.isfinite(), mean, 0.0).expand(shape).reshape(-1)
     spread = torch.where(spread.isfinite() & (spread > 0), spread, 1.0).expand(shape).reshape(-1)

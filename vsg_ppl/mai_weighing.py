@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from math import log
-
 import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from vsg_ppl.finite_laws import explored
 from vsg_ppl.learner_networks import Plates
 from vsg_ppl.mai_learner import Learner
 
@@ -93,8 +92,8 @@ class Weighing(Learner):
             own = answer.sample()
             surplus = answer.log_prob(own) - self.own.log_density
             value = self.q(seen, own, other) - temperature * surplus
-            tie = _mixed(prior.log_prob(other), even, UNSEEN)
-            logs = tie + value / model_temperature - _mixed(rho.log_prob(other), even, 0.5)
+            logs = value / model_temperature + explored(prior.log_prob(other) - even, UNSEEN)
+            logs = logs - explored(rho.log_prob(other) - even, 0.5)
             weights = logs.unflatten(1, (-1, CANDIDATES)).softmax(-1).flatten(1)
         return other, weights
 
@@ -103,8 +102,3 @@ class Weighing(Learner):
         even = torch.cat([shape.even(*drawn.shape[:2]) for shape in self.others], -1)
         first = torch.arange(drawn.shape[1], device=drawn.device) % 2 == 0
         return torch.where(first[:, None], even.to(drawn.device), drawn)
-
-
-def _mixed(logs: Tensor, even: float, share: float) -> Tensor:
-    """log of (1 − share) p + share e, of log p and log e."""
-    return torch.logaddexp(logs + log(1 - share), torch.full_like(logs, even + log(share)))

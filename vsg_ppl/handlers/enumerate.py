@@ -159,7 +159,7 @@ def _support(name: str, part: Any, fn: Any) -> Tensor:
         )
     try:
         values: Tensor = fn.enumerate_support(expand=False)
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # a law without a list of its values
         raise GameError(f"a {kind} cannot be enumerated: {error}", site=name) from None
     return values.reshape((len(values),) + fn.event_shape)
 
