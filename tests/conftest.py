@@ -1,4 +1,9 @@
 import os
+import signal
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and subprocesses inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports matplotlib; subprocesses that a test starts inherit it.
 os.environ["MPLBACKEND"] = "Agg"
