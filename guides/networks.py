@@ -19,20 +19,21 @@ do, and such a critic is flat where a hill should be.
 class Perceptrons(torch.nn.Module):
     """G multilayer perceptrons of one shape, computed as one product; each learns alone.
 
-    Rectifiers leak (`LEAK`). Weights are drawn as X. Glorot and Y. Bengio do (2010), biases are
-    zero. It matters: from smaller weights opponent models start out alike, and more learners end
-    on a poor hill.
+    Weights are drawn as X. Glorot and Y. Bengio do (2010), biases are zero. It matters: from
+    smaller weights opponent models start out alike, and more learners end on a poor hill.
 
     Args:
         groups: G.
         sizes: of the layers, inputs and outputs included.
+        leak: slope of rectifiers below zero; 0 for plain ones.
 
     >>> Perceptrons(3, (2, 64, 64, 1))(torch.zeros(3, 10, 2)).shape
     torch.Size([3, 10, 1])
     """
 
-    def __init__(self, groups: int, sizes: tuple[int, ...]) -> None:
+    def __init__(self, groups: int, sizes: tuple[int, ...], *, leak: float = LEAK) -> None:
         super().__init__()
+        self.leak = leak
         self.weights = torch.nn.ParameterList()
         self.biases = torch.nn.ParameterList()
         for size, following in zip(sizes, sizes[1:], strict=False):
@@ -46,5 +47,5 @@ class Perceptrons(torch.nn.Module):
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
             if k + 1 < len(self.weights):
-                x = leaky_relu(x, LEAK, inplace=True)
+                x = leaky_relu(x, self.leak, inplace=True)
         return x

@@ -20,7 +20,7 @@ from vsg_ppl.mai_finite import LARGEST, FiniteLearner
 from vsg_ppl.mai_finite_opponents import FINITE, FiniteGuessing, FiniteKnowing
 from vsg_ppl.mai_finite_plan import FinitePlan
 from vsg_ppl.models import Chicken, Congestion, Soccer, StagHunt
-from vsg_ppl.training import Settings
+from vsg_ppl.settings import Settings
 
 ALPHA, BETA, DRAWS, GROUPS, FEATURES = 0.7, 1.3, 5, 2, 3
 OWN, OTHERS = 3, (2, 4)

@@ -42,7 +42,7 @@ def test_the_policy():
     """E[α log π − Q] up to the constant α log 2 of the even prior (Eq. 8)."""
     agent, seen = learner(), torch.randn(3, DRAWS, 2)
     torch.manual_seed(7)
-    loss = agent.policy_loss(seen, ALPHA)
+    loss = agent.policy_loss(seen, agent.imagined(seen), ALPHA)
     torch.manual_seed(7)
     other = agent.theirs(agent.model(seen)).sample()
     outputs = agent.policy(torch.cat([seen, other], -1))
@@ -102,7 +102,10 @@ def test_learners_share_nothing():
         seen = torch.randn(3, DRAWS, 2)
         seen[1:] *= scale
         torch.manual_seed(4)
-        agent.improve("policy", lambda agent=agent, seen=seen: agent.policy_loss(seen, ALPHA))
+        agent.improve(
+            "policy",
+            lambda agent=agent, seen=seen: agent.policy_loss(seen, agent.imagined(seen), ALPHA),
+        )
         ends.append([parameter.detach().clone() for parameter in agent.policy.parameters()])
     assert all(torch.allclose(one[0], two[0], atol=1e-6) for one, two in zip(*ends, strict=True))
     assert any(not torch.allclose(one[1:], two[1:]) for one, two in zip(*ends, strict=True))

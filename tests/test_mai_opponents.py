@@ -12,9 +12,14 @@ import vsg_ppl as vsg
 from tests.test_mai_learner import gradients, learner, log_density, penalty
 from vsg_ppl.guides.actions import Shape
 from vsg_ppl.mai import Cooling, mai
+from vsg_ppl.mai_learner import Learner, Plan
 from vsg_ppl.mai_opponents import PROPOSALS, Guessing, Knowing, Watching
+from vsg_ppl.replay import Replay
+from vsg_ppl.settings import Settings
 
 BETA, DRAWS = 1.3, 4
+
+WIDTHS = {"seen": 2, "own": 1, "other": 2, "reward": 1, "theirs": 2, "goes_on": 1, "next": 2}
 
 
 def test_what_they_want_who_are_known():
@@ -99,12 +104,31 @@ def test_rewards_explain_what_they_do():
     assert found.std(1).max() < 0.2  # theirs is .1, and that of even play .58
 
 
-def test_who_watches_expects_what_was_done():
-    agent = learner(others=2, kind=Watching)
-    assert agent.model is agent.prior and "model" not in agent.networks
-    before = [x.clone() for x in agent.prior.parameters()]
-    agent.improve_model({}, 0.0, 1.0, 1.0)
-    assert all(torch.equal(x, y) for x, y in zip(agent.prior.parameters(), before, strict=True))
+def watching(*, conditional, gamma=0.0):
+    plan = Plan(Settings(gamma=gamma), alpha=lambda k: 0.05, beta=lambda k: 0.05)
+    return learner(kind=Watching, conditional=conditional, plan=plan)
+
+
+def test_who_watches_fits_a_law_where_the_others_must_be_drawn():
+    assert "prior" not in watching(conditional=False).networks
+    for agent in (watching(conditional=True), watching(conditional=False, gamma=0.9)):
+        assert agent.model is agent.prior and "model" not in agent.networks
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_who_watches_answers_what_was_done(conditional):
+    """Two others do both .9 or both −.9, which no law of independent numbers says; ρ is one."""
+    agent, memory = watching(conditional=conditional), Replay(3, 200, WIDTHS)
+    agent.q = lambda seen, own, other, target=False: -20 * (own[..., 0] - other.prod(-1)) ** 2
+    for k in range(200):
+        step = {name: torch.zeros(3, width) for name, width in WIDTHS.items()}
+        memory.add({**step, "other": torch.full((3, 2), 0.9 if k % 2 else -0.9)})
+    agent.improve = lambda name, loss: name == "critic" or Learner.improve(agent, name, loss)
+    for _ in range(300):
+        agent.learn(memory, 0)
+    done = torch.full((3, 200, 2), 0.9)
+    played = agent.answer(torch.zeros(3, 200, 2), done).sample()
+    assert (played.mean((1, 2)) - 0.81).abs().max() < 0.05
 
 
 class Apart:

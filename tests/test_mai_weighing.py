@@ -137,7 +137,7 @@ def test_another_peak_becomes_the_higher_one(divergence):
     agent.q = q
     seen = torch.zeros(3, 64, 2)
     for _ in range(400):
-        agent.improve("policy", lambda: agent.policy_loss(seen, 0.5))
+        agent.improve("policy", lambda: agent.policy_loss(seen, agent.imagined(seen), 0.5))
         agent.improve("model", lambda: agent.model_loss(seen, 0.5, 1.0))
     middle = float(agent.others_by_model(torch.zeros(3, 500, 2)).median())
     assert abs(middle - (0.5 if divergence == "inclusive" else -0.5)) < 0.15

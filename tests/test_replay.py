@@ -28,3 +28,19 @@ def test_the_last_steps_are_kept(capacity, steps, size):
         assert set(drawn["x"][play].flatten().tolist()) <= allowed
         if len(allowed) <= 3:
             assert set(drawn["x"][play].flatten().tolist()) == allowed
+
+
+def test_lately_is_the_later_half():
+    """Or the last 512 steps, where those are more; a ring that has come round knows no others."""
+    for capacity, steps, oldest in (
+        (5000, 100, 0),
+        (5000, 700, 188),
+        (5000, 2000, 1000),
+        (600, 900, 388),
+    ):
+        memory = Replay(2, capacity, {"x": 1})
+        for k in range(steps):
+            memory.add({"x": torch.tensor([[1.0 * k], [1.0 * k]])})
+        drawn = memory.sample_lately(20_000)["x"]
+        assert drawn.min() == oldest and drawn.max() == steps - 1
+        assert len(drawn.unique()) == steps - oldest

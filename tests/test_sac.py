@@ -33,7 +33,7 @@ def test_the_policy():
     """E[α log π − Q], and the constant α log 4 of the even prior over two numbers."""
     agent, seen = learner(), torch.randn(3, DRAWS, 2)
     torch.manual_seed(7)
-    loss = agent.policy_loss(seen, ALPHA)
+    loss = agent.policy_loss(seen, agent.imagined(seen), ALPHA)
     torch.manual_seed(7)
     outputs = agent.policy(seen)
     own = squashed_normal(outputs, [agent.own]).rsample()

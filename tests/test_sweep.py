@@ -345,7 +345,8 @@ def test_a_process_that_dies(meet, tmp_path, monkeypatch):
         ('method = "sac"\nseeds = 1', "the sweep has no game"),
         ('method = "magic"\ngame = "differential"\nseeds = 1', "the method is 'magic'"),
         ('method = ["mai"]\ngame = "differential"\nseeds = 1', "method is a list"),
-        ('method = "sac"\ngame = "stag_hunt"\nseeds = 1', "is named 'stag_hunt'"),
+        ('method = "sac"\ngame = "stag_hnt"\nseeds = 1', "no game is named 'stag_hnt'"),
+        ('method = "sac"\ngame = "a.nfg"\nseeds = 1', "a.nfg is not a Python file"),
         ('method = "sac"\ngame = "none.py"\nseeds = 1', "cannot read the game .*none.py"),
     ],
 )

@@ -19,8 +19,9 @@ from vsg_ppl.mai import mai
 from vsg_ppl.masql import masql
 from vsg_ppl.models import Chicken, Differential, Routing, Thermostat
 from vsg_ppl.sac import sac
+from vsg_ppl.settings import Options, Settings, schedule
 from vsg_ppl.team import Team
-from vsg_ppl.training import Options, Settings, schedule, train
+from vsg_ppl.training import train
 
 METHODS = {"mai": mai, "masql": masql, "maddpg": maddpg, "iddpg": iddpg, "sac": sac}
 methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from vsg_ppl.game import Game
 from vsg_ppl.guides.actions import Shape, Squash
+from vsg_ppl.guides.networks import LEAK
 from vsg_ppl.learner_networks import PENALTY, Networks
 from vsg_ppl.learning import Learning
 from vsg_ppl.replay import Replay
+from vsg_ppl.settings import Options, Schedule, Settings, schedule
 from vsg_ppl.team import Team
-from vsg_ppl.training import Options, Schedule, Settings, schedule, train
+from vsg_ppl.training import train
 
 NOISE = 0.1
 """σ of what is added to actions in (−1, 1) while agents learn."""
@@ -108,6 +110,7 @@ class Deterministic(Networks):
         others: how many numbers of the others' actions its critic knows; 0 for none.
         hidden: sizes of the hidden layers.
         learning_rate: of Adam, for both networks.
+        leak: of rectifiers, their slope below zero.
         device: where networks are.
 
     >>> agents = Deterministic(3, 2, Shape("box", 1), 1, hidden=(8,), learning_rate=1e-2)
@@ -124,6 +127,7 @@ class Deterministic(Networks):
         *,
         hidden: tuple[int, ...],
         learning_rate: float,
+        leak: float = LEAK,
         device: str = "cpu",
     ) -> None:
         sizes = {
@@ -131,7 +135,7 @@ class Deterministic(Networks):
             "critic": (seen + own.width + others, *hidden, 1),
         }
         slow = {"target": "critic", "target policy": "policy"}
-        super().__init__(groups, sizes, slow, learning_rate=learning_rate, device=device)
+        super().__init__(groups, sizes, slow, learning_rate=learning_rate, leak=leak, device=device)
         self.own, self.squash = own, Squash([own])
 
     def start(self, mean: float, scale: float) -> None:
@@ -205,6 +209,7 @@ class _Agents(Deterministic):
             sum(shape.width for shape in team.others) if everyone else 0,
             hidden=settings.hidden,
             learning_rate=settings.learning_rate,
+            leak=settings.leak,
             device=team.device,
         )
         self.team, self.settings, self.noise, self.everyone = team, settings, noise, everyone

@@ -11,7 +11,7 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from vsg_ppl.guides.networks import Perceptrons
+from vsg_ppl.guides.networks import LEAK, Perceptrons
 
 PENALTY = 5e-4
 """Of the squares of what goes into a tanh: keeps it from its flat ends."""
@@ -25,6 +25,7 @@ class Networks:
         sizes: of the layers of each network. One is the "critic" of a state and actions.
         slow: which network a copy follows, by the name of the copy. "target" follows the critic.
         learning_rate: of Adam.
+        leak: of rectifiers, their slope below zero.
         device: where they are.
 
     >>> pair = Networks(3, {"critic": (2, 8, 1)}, {"target": "critic"}, learning_rate=1e-2)
@@ -39,10 +40,12 @@ class Networks:
         slow: Mapping[str, str],
         *,
         learning_rate: float,
+        leak: float = LEAK,
         device: str = "cpu",
     ) -> None:
         self.networks = {
-            name: Perceptrons(groups, layers).to(device) for name, layers in sizes.items()
+            name: Perceptrons(groups, layers, leak=leak).to(device)
+            for name, layers in sizes.items()
         }
         self.optimisers = {
             name: torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
@@ -50,7 +53,7 @@ class Networks:
         }
         self.slow = dict(slow)
         for name, source in self.slow.items():
-            self.networks[name] = Perceptrons(groups, sizes[source]).to(device)
+            self.networks[name] = Perceptrons(groups, sizes[source], leak=leak).to(device)
         self.copy()
         self._elbo = Trace_ELBO().differentiable_loss
 

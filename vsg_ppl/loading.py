@@ -31,7 +31,9 @@ FILE = re.compile(r"(?P<file>.*\.(?P<kind>py|nfg))(:(?P<name>.*))?", re.DOTALL)
 MEMBERS = ("agents", "initial", "step")
 
 
-def load_game(spec: str, parameters: Mapping[str, str] | None = None) -> Game:
+def load_game(
+    spec: str, parameters: Mapping[str, str] | None = None, *, learnt: bool = False
+) -> Game:
     """The game of this name, with parameters given as text.
 
     Args:
@@ -40,6 +42,7 @@ def load_game(spec: str, parameters: Mapping[str, str] | None = None) -> Game:
             needs no arguments; or a Gambit file, ``FILE.nfg``.
         parameters: text for some of the parameters: fields of a dataclass, or arguments of a
             constructor or function. It is read as the annotated type.
+        learnt: whether bundled games that can only be learnt, of `CONTINUOUS_GAMES`, are meant too.
 
     Raises:
         GameError: no such game, several, or one that cannot be made; parameters that it does not
@@ -51,7 +54,7 @@ def load_game(spec: str, parameters: Mapping[str, str] | None = None) -> Game:
     parameters = parameters or {}
     parts = FILE.fullmatch(spec)
     if parts is None:
-        return _bundled(spec, parameters)
+        return _bundled(spec, parameters, learnt)
     path, name = Path(parts["file"]), parts["name"]
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
@@ -220,16 +223,17 @@ def _sequence(kind: Any) -> type | None:
 # --- Bundled games and Gambit's ---
 
 
-def _bundled(name: str, parameters: Mapping[str, str]) -> Game:
-    from vsg_ppl.models import GAMES
+def _bundled(name: str, parameters: Mapping[str, str], learnt: bool) -> Game:
+    from vsg_ppl.models import CONTINUOUS_GAMES, GAMES
 
-    if name in GAMES:
-        return _make(GAMES[name], name, parameters, None)
+    games = GAMES | CONTINUOUS_GAMES if learnt else GAMES
+    if name in games:
+        return _make(games[name], name, parameters, None)
     if Path(name + ".py").is_file():
         raise GameError(f"no game is named '{name}'", hint=f"{name}.py, for your file.")
     if Path(name).exists():
         raise GameError(f"{name} is not a Python file (.py) or a Gambit file (.nfg)")
-    plain = {re.sub("[^a-z0-9]", "", known): known for known in GAMES}
+    plain = {re.sub("[^a-z0-9]", "", known): known for known in games}
     close = difflib.get_close_matches(re.sub("[^a-z0-9]", "", name.lower()), plain, n=3)
     near = ", or ".join(plain[match] for match in close)
     raise GameError(

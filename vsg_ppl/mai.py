@@ -14,8 +14,9 @@ from vsg_ppl.mai_learner import Learner as ActorCritic
 from vsg_ppl.mai_learner import Plan
 from vsg_ppl.mai_opponents import Guessing, Knowing, Watching
 from vsg_ppl.mai_weighing import Weighing
+from vsg_ppl.settings import Options, Schedule, Settings, schedule
 from vsg_ppl.team import Learner, Team
-from vsg_ppl.training import Options, Schedule, Settings, make_stage, schedule, train
+from vsg_ppl.training import make_stage, train
 
 Opponents = Literal["own", "known", "inferred", "observed", "none"]
 
@@ -169,6 +170,7 @@ def mai(
                 plan=FinitePlan(settings, alpha, beta, explore, soft_value=soft),
                 hidden=settings.hidden,
                 learning_rate=settings.learning_rate,
+                leak=settings.leak,
                 conditional=answers,
                 device=team.device,
             )
@@ -183,6 +185,7 @@ def mai(
             plan=Plan(settings, alpha, beta, entropy=soft, model_entropy=soft),
             hidden=settings.hidden,
             learning_rate=settings.learning_rate,
+            leak=settings.leak,
             conditional=answers,
             device=team.device,
         )

@@ -21,10 +21,14 @@ from torch import Tensor
 from vsg_ppl.errors import GameError
 from vsg_ppl.finite_laws import Law, at_action, but_for, explored, law, soft_best, surprise
 from vsg_ppl.guides.actions import Shape
+from vsg_ppl.guides.networks import LEAK
 from vsg_ppl.learner_networks import Networks
-from vsg_ppl.mai_finite_plan import MEMORIES, FinitePlan, lately
+from vsg_ppl.mai_finite_plan import MEMORIES, FinitePlan
 from vsg_ppl.mai_learner import SLOW
 from vsg_ppl.replay import Replay
+
+SAID = 256
+"""Past actions of the others that their laws are fitted to at a time."""
 
 LARGEST = 4096
 """Joint actions beyond which a critic has too many outputs."""
@@ -45,6 +49,7 @@ class FiniteLearner(Networks):
         others: shapes of the others' actions.
         hidden: sizes of the hidden layers.
         learning_rate: of Adam, at first.
+        leak: of rectifiers, their slope below zero.
         conditional: whether the policy answers what the opponent model says, π(x | s, o), or does
             not know it, π(x | s).
         alone: whether policy and critic know the agent's own actions only.
@@ -67,6 +72,7 @@ class FiniteLearner(Networks):
         conditional: bool = False,
         alone: bool = False,
         plan: FinitePlan | None = None,
+        leak: float = LEAK,
         device: str = "cpu",
     ) -> None:
         widths = [shape.width for shape in others]
@@ -84,7 +90,7 @@ class FiniteLearner(Networks):
             name: (self.features, *hidden, outputs) for name, outputs in self._outputs().items()
         }
         slow = {name: source for name, source in SLOW.items() if source in sizes}
-        super().__init__(groups, sizes, slow, learning_rate=learning_rate, device=device)
+        super().__init__(groups, sizes, slow, learning_rate=learning_rate, leak=leak, device=device)
         for name in FADING & self.optimisers.keys():
             self.optimisers[name].param_groups[0]["betas"] = MEMORIES
 
@@ -235,14 +241,14 @@ class FiniteLearner(Networks):
         for optimiser in self.optimisers.values():
             optimiser.param_groups[0]["lr"] = plan.rate(episode)
         if "prior" in self.networks:
-            said = lately(memory)
+            said = memory.sample_lately(SAID)
             share = plan.exploration(episode)
             self.improve("prior", lambda: self.prior_loss(said["seen"], said["other"], share))
         if self.widths:
             drawn = memory.sample(plan.settings.batch)
             self.improve_model(drawn, memory, episode)
         else:  # what the others did long ago would pass for what they do
-            drawn = lately(memory, plan.settings.batch)
+            drawn = memory.sample_lately(plan.settings.batch)
         wanted = drawn["reward"]
         if gamma > 0:
             later = self.expected(drawn["next"], alpha * plan.soft_value, beta * plan.soft_value)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from vsg_ppl.finite_laws import Law, at_action, but_for, explored, soft_best, surprise
-from vsg_ppl.mai_finite import FiniteLearner
-from vsg_ppl.mai_finite_plan import lately
+from vsg_ppl.mai_finite import SAID, FiniteLearner
 from vsg_ppl.replay import Replay
 from vsg_ppl.team import Team
 
@@ -109,7 +108,7 @@ class FiniteGuessing(FiniteKnowing):
         """First a step of the rewards, on what they did lately."""
         plan = self.own_plan
         beta, share = plan.beta(episode), plan.exploration(episode)
-        said = lately(memory)
+        said = memory.sample_lately(SAID)
         self.improve("their rewards", lambda: self.rewards_loss(said, beta, share))
         super().improve_model(drawn, memory, episode)
 

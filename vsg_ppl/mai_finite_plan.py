@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from vsg_ppl.mai_learner import RECENT
-from vsg_ppl.replay import Replay
-from vsg_ppl.training import Schedule, Settings
-
-LATELY = 0.5
-"""Share of what is remembered that counts as what the others did lately, but for the first steps.
-
-Of the last `RECENT` steps alone, a state has too few to say how its agents mix.
-"""
+from vsg_ppl.settings import Schedule, Settings
 
 STEADY = 0.4
 """Share of the episodes after which the learning rate begins to fall."""
@@ -53,11 +42,3 @@ class FinitePlan:
         """The learning rate."""
         done = (episode / self.settings.episodes - STEADY) / (1 - STEADY)
         return self.settings.learning_rate * (1 - (1 - SLOWEST) * max(0.0, done))
-
-
-def lately(memory: Replay, size: int = RECENT // 2) -> dict[str, Tensor]:
-    """Draws from the later part of what is remembered, each part (G, size, width)."""
-    there = len(memory)
-    first = memory.steps - max(min(there, RECENT), int(LATELY * there))
-    at = torch.randint(first, memory.steps, (size,)) % memory.capacity
-    return {name: part[:, at] for name, part in memory.parts.items()}

@@ -24,12 +24,10 @@ from pyro import poutine
 from torch import Tensor
 
 from vsg_ppl.guides.actions import Shape, even_law, spread, squashed_normal
+from vsg_ppl.guides.networks import LEAK
 from vsg_ppl.learner_networks import PENALTY, Networks, Plates, nothing
-from vsg_ppl.replay import Replay
-from vsg_ppl.training import Schedule, Settings
-
-RECENT = 512
-"""Past actions of the others that the prior is fitted to, by draws of some of them."""
+from vsg_ppl.replay import RECENT, Replay
+from vsg_ppl.settings import Schedule, Settings
 
 SLOW = {"target": "critic", "their target": "their critic"}
 """Copies, and what they follow."""
@@ -65,6 +63,7 @@ class Learner(Networks):
             critic knows their own actions only.
         hidden: sizes of the hidden layers.
         learning_rate: of Adam, for all networks.
+        leak: of rectifiers, their slope below zero.
         conditional: whether the policy answers what the opponent model says, π(x | s, o), or does
             not know it, π(x | s).
         plan: how they learn; not needed for anything else.
@@ -82,6 +81,7 @@ class Learner(Networks):
         learning_rate: float,
         conditional: bool = True,
         plan: Plan | None = None,
+        leak: float = LEAK,
         device: str = "cpu",
     ) -> None:
         self.plan = plan
@@ -89,10 +89,11 @@ class Learner(Networks):
         self.width, free = sum(shape.width for shape in others), sum(s.free for s in others)
         sizes = self._sizes(seen, free, hidden)
         slow = {name: source for name, source in SLOW.items() if source in sizes}
-        super().__init__(groups, sizes, slow, learning_rate=learning_rate, device=device)
+        super().__init__(groups, sizes, slow, learning_rate=learning_rate, leak=leak, device=device)
         self.policy, self.critic = self.networks["policy"], self.networks["critic"]
-        if others:
-            self.model, self.prior = self.networks["model"], self.networks["prior"]
+        if "prior" in sizes:
+            self.prior = self.networks["prior"]
+            self.model = self.networks.get("model", self.prior)
 
     def _sizes(self, seen: int, free: int, hidden: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         heard = self.width if self.conditional else 0
@@ -104,7 +105,7 @@ class Learner(Networks):
 
     def start(self, mean: float, scale: float) -> None:
         """Let policy and opponent model begin near one action, in (−1, 1)."""
-        for network in (self.policy, self.model) if self.others else (self.policy,):
+        for network in (self.policy, self.model) if "model" in self.networks else (self.policy,):
             with torch.no_grad():
                 network.weights[-1].mul_(0.01)
                 first, second = network.biases[-1].chunk(2, -1)
@@ -114,7 +115,8 @@ class Learner(Networks):
     def act(self, seen: Tensor) -> Tensor:
         """Actions (G, B, width): o ~ ρ, then x ~ π(· | s, o)."""
         with torch.no_grad():
-            action: Tensor = self.answer(seen, self.others_by_model(seen)).sample()
+            other = self.others_by_model(seen) if self.conditional else seen[..., :0]
+            action: Tensor = self.answer(seen, other).sample()
         return action
 
     def explore(self, seen: Tensor, episode: int) -> Tensor:
@@ -173,12 +175,11 @@ class Learner(Networks):
 
         return self.loss(model, guide, seen) * temperature
 
-    def policy_loss(self, seen: Tensor, temperature: float) -> Tensor:
+    def policy_loss(self, seen: Tensor, other: Tensor, temperature: float) -> Tensor:
         """π against exp(Q / α), for what the others may do (Eq. 8, by Eq. 10).
 
-        E[ α log π(x | o) − Q(x, o) ], o as `imagined`, without gradient, x ~ π(· | o).
+        E[ α log π(x | o) − Q(x, o) ], x ~ π(· | o).
         """
-        other = self.imagined(seen)
 
         def model() -> None:
             with Plates(seen):
@@ -219,19 +220,19 @@ class Learner(Networks):
             raise ValueError("no plan was given")
         plan, alpha, beta = self.plan, self.plan.alpha(episode), self.plan.beta(episode)
         gamma = plan.settings.discount
-        if self.others:
+        if "prior" in self.networks:
             lately = memory.sample_last(plan.settings.batch, RECENT)
             self.improve("prior", lambda: self.prior_loss(lately["seen"], lately["other"]))
         drawn = memory.sample(plan.settings.batch)
         seen, actions = drawn["seen"], (drawn["own"], drawn["other"][..., : self.width])
-        if self.others:
+        if "model" in self.networks:
             self.improve_model(drawn, gamma, alpha, beta)
         wanted = drawn["reward"][..., 0]
         if gamma > 0:
             later = self.expected(drawn["next"], alpha * plan.entropy, beta * plan.model_entropy)
             wanted = wanted + gamma * drawn["goes_on"][..., 0] * later
         self.improve("critic", lambda: self.critic_loss(seen, *actions, wanted=wanted))
-        self.improve("policy", lambda: self.policy_loss(seen, alpha))
+        self.improve_policy(memory, seen, alpha)
         if gamma > 0:
             self.follow(plan.settings.follow)
 
@@ -240,6 +241,11 @@ class Learner(Networks):
     ) -> None:
         """A step of the opponent model: here the others are taken to want what this agent wants."""
         self.improve("model", lambda: self.model_loss(drawn["seen"], alpha, beta))
+
+    def improve_policy(self, memory: Replay, seen: Tensor, alpha: float) -> None:
+        """A step of the policy, against what the others may do as `imagined`."""
+        other = self.imagined(seen)
+        self.improve("policy", lambda: self.policy_loss(seen, other, alpha))
 
     def penalise(self, outputs: Tensor, temperature: float) -> None:
         """A factor of the guide that keeps what is squashed from the flat ends."""

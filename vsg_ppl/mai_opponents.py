@@ -11,23 +11,31 @@ from torch import Tensor
 
 from vsg_ppl.learner_networks import Plates
 from vsg_ppl.mai_learner import Learner
+from vsg_ppl.replay import Replay
 
 PROPOSALS = 16
 """Draws of the opponent model by which the rewards' normaliser in Eq. 6 is estimated."""
 
 
 class Watching(Learner):
-    """Agents who expect the others to do what they did lately: ρ is the prior, and nothing else."""
+    """Agents who expect the others to go on as they did lately.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        del self.networks["model"], self.optimisers["model"]
-        self.model = self.prior
+    Policies answer what the others really did, for a law fitted to it may be off by more than a
+    policy is in the end. Such a law, the prior, is ρ where the others must be drawn: for a
+    conditional policy that acts, and for values of next steps.
+    """
 
-    def improve_model(
-        self, drawn: dict[str, Tensor], gamma: float, alpha: float, beta: float
-    ) -> None:
-        """Nothing: it is fitted already."""
+    def _sizes(self, seen: int, free: int, hidden: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        sizes = super()._sizes(seen, free, hidden)
+        del sizes["model"]
+        if not self.conditional and self.plan and self.plan.settings.discount == 0:
+            del sizes["prior"]
+        return sizes
+
+    def improve_policy(self, memory: Replay, seen: Tensor, alpha: float) -> None:
+        """A step of the policy, against what the others did lately."""
+        lately = memory.sample_lately(seen.shape[1])
+        self.improve("policy", lambda: self.policy_loss(lately["seen"], lately["other"], alpha))
 
 
 class Knowing(Learner):

@@ -12,12 +12,14 @@ from torch import Tensor
 from vsg_ppl.errors import GameError
 from vsg_ppl.game import Game
 from vsg_ppl.guides.actions import Shape, Squash
+from vsg_ppl.guides.networks import LEAK
 from vsg_ppl.learner_networks import Networks
 from vsg_ppl.learning import Learning
 from vsg_ppl.mai import Cooling
 from vsg_ppl.replay import Replay
+from vsg_ppl.settings import Options, Schedule, Settings, schedule
 from vsg_ppl.team import Team
-from vsg_ppl.training import Options, Schedule, Settings, schedule, train
+from vsg_ppl.training import train
 
 PARTICLES = 16
 """Joint actions that say where to go, as many that are moved, and as many for the soft value."""
@@ -106,6 +108,7 @@ class Sampler(Networks):
         others: shapes of the others' actions.
         hidden: sizes of the hidden layers.
         learning_rate: of Adam, for both networks.
+        leak: of rectifiers, their slope below zero.
         particles: of the Stein gradient, fixed and moved, each.
         device: where networks are.
 
@@ -125,6 +128,7 @@ class Sampler(Networks):
         hidden: tuple[int, ...],
         learning_rate: float,
         particles: int = PARTICLES,
+        leak: float = LEAK,
         device: str = "cpu",
     ) -> None:
         self.own, self.shapes, self.particles = own, (own, *others), particles
@@ -136,7 +140,7 @@ class Sampler(Networks):
             "critic": (seen + width, *hidden, 1),
         }
         slow = {"target": "critic"}
-        super().__init__(groups, sizes, slow, learning_rate=learning_rate, device=device)
+        super().__init__(groups, sizes, slow, learning_rate=learning_rate, leak=leak, device=device)
 
     def start(self, mean: float, scale: float) -> None:
         """Let joint actions begin near one, in (−1, 1), where parts of the state are 0."""
@@ -210,6 +214,7 @@ class _Agents(Sampler):
             team.others,
             hidden=settings.hidden,
             learning_rate=settings.learning_rate,
+            leak=settings.leak,
             particles=particles,
             device=team.device,
         )

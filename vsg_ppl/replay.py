@@ -8,6 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+RECENT = 512
+"""Steps that count as lately at least."""
+
+LATELY = 0.5
+"""Share of what is remembered that does.
+
+Of the last `RECENT` steps alone, a state has too few to say how its agents mix.
+"""
+
 
 class Replay:
     """A ring of steps; every play has its own, and is drawn from alone.
@@ -56,6 +65,13 @@ class Replay:
         back = torch.randint(min(among, len(self)), shape, device=rows.device)
         at = (self.steps - 1 - back) % self.capacity
         return {name: part[rows, at] for name, part in self.parts.items()}
+
+    def sample_lately(self, size: int) -> dict[str, Tensor]:
+        """The same, of the later part of what is remembered, and of one step in all plays."""
+        there = len(self)
+        first = self.steps - max(min(there, RECENT), int(LATELY * there))
+        at = torch.randint(first, self.steps, (size,)) % self.capacity
+        return {name: part[:, at] for name, part in self.parts.items()}
 
     def last(self, name: str, size: int) -> Tensor:
         """A part of the last steps, (K, up to ``size``, width), the oldest first."""

@@ -8,8 +8,9 @@ from vsg_ppl.game import Game
 from vsg_ppl.learning import Learning
 from vsg_ppl.mai import Cooling
 from vsg_ppl.mai_learner import Learner, Plan
+from vsg_ppl.settings import Options, Schedule, Settings, schedule
 from vsg_ppl.team import Team
-from vsg_ppl.training import Options, Schedule, Settings, schedule, train
+from vsg_ppl.training import train
 
 
 def sac(
@@ -52,6 +53,7 @@ def sac(
             (),
             hidden=settings.hidden,
             learning_rate=settings.learning_rate,
+            leak=settings.leak,
             plan=Plan(settings, alpha, alpha, entropy=True),
             device=team.device,
         )

@@ -22,7 +22,7 @@ import torch
 from vsg_ppl.errors import GameError, MissingExtra
 from vsg_ppl.game import Game, horizon
 from vsg_ppl.learning import LAST
-from vsg_ppl.loading import FILE, load_game, parameters_of, with_line
+from vsg_ppl.loading import FILE, load_game, with_line
 from vsg_ppl.mai import Cooling
 from vsg_ppl.methods import METHODS
 
@@ -69,20 +69,18 @@ def load(name: str, given: Mapping[str, Any], path: str | None = None, source: s
     """The game of a sweep.
 
     Args:
-        name: one of `CONTINUOUS_GAMES`; or ``FILE.py``, or ``FILE.py:NAME``.
+        name: a bundled game; or ``FILE.py``, or ``FILE.py:NAME``.
         given: parameters, as TOML has them.
         path: of the file, where the sweep began.
         source: what the file held then. On a machine that has no such file it is written to one;
             what it imports must be there.
 
     Raises:
-        GameError: as `load_game`.
+        GameError: as `load_game`; a Gambit file.
 
     >>> load("differential", {"width": 2}).width
     2.0
     """
-    from vsg_ppl.models import CONTINUOUS_GAMES
-
     texts = {key: text_of(value) for key, value in given.items()}
     if path is not None:
         colon = name[name.rindex(".py") + 3 :]
@@ -92,18 +90,9 @@ def load(name: str, given: Mapping[str, Any], path: str | None = None, source: s
             copy = Path(folder, Path(path).name)
             copy.write_text(source, encoding="utf-8", newline="")
             return load_game(f"{copy}{colon}", texts)
-    if name not in CONTINUOUS_GAMES:
-        raise GameError(
-            f"no game whose actions are numbers is named '{name}'",
-            hint=f"{', '.join(CONTINUOUS_GAMES)}; FILE.py names one of your own.",
-        )
-    made = CONTINUOUS_GAMES[name]
-    known = {parameter.name: parameter for parameter in parameters_of(made)}
-    for key in texts:
-        if key not in known:
-            raise GameError(f"{name} has no parameter '{key}'", hint=f"one of {', '.join(known)}.")
-    game: Game = made(**{key: known[key].read(text, name) for key, text in texts.items()})
-    return game
+    if FILE.fullmatch(name):
+        raise GameError(f"{name} is not a Python file", hint="`read_nfg` in a FILE.py of your own.")
+    return load_game(name, texts, learnt=True)
 
 
 def text_of(value: Any) -> str:

@@ -10,8 +10,8 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.loading import Parameter, parameters_of
 from vsg_ppl.mai import Cooling
 from vsg_ppl.methods import METHODS
+from vsg_ppl.settings import Settings
 from vsg_ppl.sweep_backends import text_of
-from vsg_ppl.training import Settings
 
 TAKEN = ("plays", "seed", "progress", "checkpoint", "every", "watch", "watch_every")
 """Options of methods that are not a sweep's."""

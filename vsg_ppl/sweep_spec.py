@@ -71,7 +71,7 @@ class Sweep:
 
     Attributes:
         method: of `METHODS`.
-        game: of `CONTINUOUS_GAMES`, or a Python file.
+        game: the name of a bundled game, or a Python file.
         seeds: how many, or which.
         batch: how many seeds are computed at once. The first of them seeds the random numbers of
             all, so seed 5 of a batch is not seed 5 alone.

@@ -6,9 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Literal, TypedDict
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,128 +15,14 @@ from torch import Tensor
 from vsg_ppl.arena import Arena, Stage
 from vsg_ppl.checkpoint import Checkpoint, patient
 from vsg_ppl.errors import GameError, MissingExtra
-from vsg_ppl.game import discount, horizon, title
-from vsg_ppl.learning import Learning, Policies
+from vsg_ppl.game import discount, horizon, is_mean_field, title
+from vsg_ppl.learning import Learning
 from vsg_ppl.progress import no_progress, progress_bar
+from vsg_ppl.settings import UNIFORM_STEPS, Options, Schedule, Settings
 from vsg_ppl.team import Learner, Team, alike
-
-Start = Literal["networks", "uniform"]
-
-Schedule = Callable[[int], float]
-"""A number by episode."""
-
-Watch = Callable[[Policies], Mapping[str, Tensor]]
-"""Looks at policies, and says numbers by name, (K,)."""
-
-UNIFORM_STEPS = 100
-"""Steps of even random actions with which ``start="uniform"`` begins."""
 
 SPREAD = 0.2
 """σ before the tanh of policies that start near an action."""
-
-
-class Options(TypedDict, total=False):
-    """The options that all methods have; `Settings` says what they are."""
-
-    episodes: int
-    steps: int | None
-    plays: int
-    seed: int
-    start: Start | float
-    gamma: float | None
-    hidden: tuple[int, ...]
-    learning_rate: float
-    batch: int
-    memory: int
-    follow: float
-    scale: float
-    device: str
-    checkpoint: Path | str | None
-    every: float
-    watch: Watch | None
-    watch_every: int
-    progress: bool
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all methods of learning are told.
-
-    Attributes:
-        episodes: to play.
-        steps: of an episode; the game's horizon by default.
-        plays: K experiments at once, each with learners of its own; they share nothing but the
-            stream of random numbers.
-        seed: of that stream.
-        start: "uniform" lets all play `UNIFORM_STEPS` even random steps first; "networks" begins
-            with the networks as they are drawn; a number in (−1, 1) with policies near that action,
-            of the range from −1 to 1.
-        gamma: the learners' discount; with 0 each step is an experiment of its own. By default the
-            game's, and 0 if the game does not discount: say it where an undiscounted game has
-            states that actions change.
-        hidden: sizes of hidden layers.
-        learning_rate: of Adam.
-        batch: draws for each step of learning.
-        memory: steps remembered.
-        follow: how fast target networks follow.
-        scale: learners see rewards times this. Temperatures are in the units they see: those of
-            `Cooling` are made for rewards of size 10.
-        device: of networks and memories; the game itself is played on the CPU.
-        checkpoint: a file to keep the run in. If it is there already, the run goes on from it, to
-            the very numbers of a run that was never stopped. Ctrl-C then waits for the end of the
-            episode.
-        every: seconds between two writings of that file.
-        watch: look at the policies on the way; what it returns, numbers by name, (K,), is in
-            `Learning.watched`. It changes nothing of what is drawn at random after it.
-        watch_every: episodes between two looks; the last is at the end.
-        progress: show a progress bar.
-
-    Raises:
-        GameError: a number out of its range, or a device that there is not.
-
-    >>> Settings(gamma=0.9).plays
-    1
-    """
-
-    episodes: int = 200
-    steps: int | None = None
-    plays: int = 1
-    seed: int = 0
-    start: Start | float = "uniform"
-    gamma: float | None = None
-    hidden: tuple[int, ...] = (64, 64)
-    learning_rate: float = 1e-2
-    batch: int = 64
-    memory: int = 100_000
-    follow: float = 0.01
-    scale: float = 1.0
-    device: str = "cpu"
-    checkpoint: Path | str | None = None
-    every: float = 120.0
-    watch: Watch | None = None
-    watch_every: int = 10
-    progress: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("episodes", "plays", "batch", "memory", "watch_every"):
-            if getattr(self, name) < 1:
-                raise GameError(f"{name} is {getattr(self, name)}; at least 1 is needed")
-        if self.gamma is not None and not 0 <= self.gamma < 1:
-            raise GameError(f"gamma is {self.gamma}, not in [0, 1)")
-        near = isinstance(self.start, float) and -1 < self.start < 1
-        if not near and self.start not in ("networks", "uniform"):
-            hint = '"uniform", "networks", or a number in (−1, 1).'
-            raise GameError(f"the start is {self.start!r}", hint=hint)
-        for name in ("scale", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise GameError(f"the {name} is {getattr(self, name)}; it must be positive")
-        _check_device(self.device)
-
-    @property
-    def discount(self) -> float:
-        """γ, once it is known."""
-        return self.gamma or 0.0
-
 
 Make = Callable[[Team, Settings], Learner]
 """Makes the learners of a team, whose sizes are known and whose memory is not there yet."""
@@ -301,24 +186,6 @@ class _Run:
             torch.cuda.set_rng_state(state["device_chance"], self.settings.device)
 
 
-def schedule(name: str, given: Schedule | float, *, zero: bool = False) -> Schedule:
-    """A number by episode, or the same number always.
-
-    Raises:
-        GameError: it is not positive, or negative where ``zero`` is allowed.
-
-    >>> schedule("temperature", 0.1)(7)
-    0.1
-    """
-    if callable(given):
-        return given
-    if not (given > 0 or (zero and given == 0)):
-        raise GameError(
-            f"the {name} is {given}; it must {'not be negative' if zero else 'be positive'}"
-        )
-    return lambda episode: float(given)
-
-
 def _settings(game: Any, method: str, options: Options) -> tuple[Settings, int]:
     """Settings with the discount and no more memory than needed; and the steps of an episode."""
     names = [field.name for field in fields(Settings)]
@@ -342,6 +209,11 @@ def _check_game(game: Any) -> None:
         raise GameError(
             f"{title(game)} is not a game",
             hint="an object with `agents`, `initial` and `step`, or a parallel environment.",
+        )
+    if hasattr(game, "step") and is_mean_field(game):
+        raise GameError(
+            f"{title(game)} is a mean-field game, whose agents see a crowd",
+            hint="`mean_field_nash`.",
         )
 
 
@@ -433,11 +305,3 @@ def _simulated(game: Any) -> bool:
     """Whether `from_pettingzoo` made it; whoever has not called that may lack what it needs."""
     module = sys.modules.get("vsg_ppl.simulator")
     return module is not None and isinstance(game, module.SimulatorGame)
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise GameError(f"the device is {device!r}: {reason}", hint='"cpu" or "cuda".') from error
