@@ -27,7 +27,7 @@ from vsg_ppl import sweep_backends, sweep_options
 from vsg_ppl.cli_sweep import sweep as command
 from vsg_ppl.errors import GameError, MissingExtra
 from vsg_ppl.learning import Learning
-from vsg_ppl.models import Differential
+from vsg_ppl.models import Differential, StagHunt
 from vsg_ppl.sweep import Sweep, sweep
 
 app = typer.Typer()
@@ -212,6 +212,17 @@ def test_which_settings_are_the_same_run(tmp_path):
     others = {"method": "mai"}, {"batch": 2}, {"options": {}}, {"game_options": {"peak": 4}}
     for other in (*others, {"options": TINY | {"follow": 0.01}}):
         assert spec(**other).runs()[0].key != key
+
+
+def test_a_bundled_game_with_finite_actions(tmp_path):
+    options = {"episodes": 2, "steps": 5}
+    given = {"discount": 0.5}
+    spec = Sweep(method="mai", game="stag_hunt", seeds=2, game_options=given, options=options)
+    folder = sweep(spec, tmp_path).folder
+    record = json.loads(next(folder.glob("runs/*.json")).read_text())
+    seed = record["settings"]["seeds"][0]
+    found = vsg.mai(StagHunt(0.5), seed=seed, **options)
+    assert torch.equal(torch.tensor(record["rewards"]), found.rewards)
 
 
 def test_a_game_of_ones_own(meet, tmp_path):

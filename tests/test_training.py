@@ -14,10 +14,11 @@ from tests.test_mai import Meeting, Pair
 from vsg_ppl.arena import Arena
 from vsg_ppl.ddpg import iddpg, maddpg
 from vsg_ppl.guides.actions import Shape
+from vsg_ppl.guides.networks import Perceptrons
 from vsg_ppl.learner_networks import Networks
 from vsg_ppl.mai import mai
 from vsg_ppl.masql import masql
-from vsg_ppl.models import Chicken, Differential, Routing, Thermostat
+from vsg_ppl.models import BeachBar, Chicken, Differential, Routing, Thermostat
 from vsg_ppl.sac import sac
 from vsg_ppl.settings import Options, Settings, schedule
 from vsg_ppl.team import Team
@@ -189,6 +190,8 @@ def test_a_start_near_an_action(method):
         (Pair(), {"steps": 0}, "has 0 steps"),
         (Pair(), {"gamma": 1.0}, "gamma is 1.0"),
         (Pair(), {"start": "cold"}, "the start is 'cold'"),
+        (Pair(), {"leak": -0.1}, "the leak is -0.1, not in"),
+        (BeachBar(), {}, "BeachBar is a mean-field game"),
     ],
 )
 def test_what_does_not_fit(method, game, options, words):
@@ -200,6 +203,17 @@ def test_what_does_not_fit(method, game, options, words):
 def test_finite_actions(method):
     with pytest.raises(vsg.GameError, match="'row' of Chicken has finite actions"):
         method(Chicken(), episodes=1, steps=2)
+
+
+@methods
+def test_the_leak_is_that_of_all_networks(method, monkeypatch):
+    """Target networks too."""
+    made, begin = [], Perceptrons.__init__
+    monkeypatch.setattr(
+        Perceptrons, "__init__", lambda self, *a, **o: made.append(self) or begin(self, *a, **o)
+    )
+    method(Pair(), episodes=1, steps=2, leak=0.25)
+    assert len(made) > 2 and {network.leak for network in made} == {0.25}
 
 
 def test_an_unknown_option():

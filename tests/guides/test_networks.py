@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from vsg_ppl.guides.networks import LEAK, Perceptrons
+from vsg_ppl.guides.networks import Perceptrons
 
 
-def test_each_is_a_network_of_its_own():
-    many = Perceptrons(3, (2, 5, 4, 1))
+@pytest.mark.parametrize("leak", [0.0, 0.1])
+def test_each_is_a_network_of_its_own(leak):
+    many = Perceptrons(3, (2, 5, 4, 1), leak=leak)
     x = torch.randn(3, 7, 2)
     out = many(x)
     for k in range(3):
@@ -17,7 +19,7 @@ def test_each_is_a_network_of_its_own():
         for weight, bias in zip(many.weights, many.biases, strict=True):
             layer = nn.Linear(weight.shape[1], weight.shape[2])
             layer.weight.data, layer.bias.data = weight[k].T, bias[k, 0]
-            layers += [layer, nn.LeakyReLU(LEAK)]
+            layers += [layer, nn.LeakyReLU(leak)]
         assert torch.allclose(nn.Sequential(*layers[:-1])(x[k]), out[k], atol=1e-6)
 
 
