@@ -59,19 +59,16 @@ class Replay:
         at = torch.randint(len(self), (plays, size), device=self._rows.device)
         return {name: part[self._rows, at] for name, part in self.parts.items()}
 
+    def sample_lately(self, size: int) -> dict[str, Tensor]:
+        """The same, drawn from the later part."""
+        return self.sample_last(size, max(RECENT, int(LATELY * len(self))))
+
     def sample_last(self, size: int, among: int) -> dict[str, Tensor]:
-        """The same, drawn from the last ``among`` steps."""
+        """The same, drawn from the last ``among`` steps, or all if they are fewer."""
         shape, rows = (len(self._rows), size), self._rows
         back = torch.randint(min(among, len(self)), shape, device=rows.device)
         at = (self.steps - 1 - back) % self.capacity
         return {name: part[rows, at] for name, part in self.parts.items()}
-
-    def sample_lately(self, size: int) -> dict[str, Tensor]:
-        """The same, of the later part of what is remembered, and of one step in all plays."""
-        there = len(self)
-        first = self.steps - max(min(there, RECENT), int(LATELY * there))
-        at = torch.randint(first, self.steps, (size,)) % self.capacity
-        return {name: part[:, at] for name, part in self.parts.items()}
 
     def last(self, name: str, size: int) -> Tensor:
         """A part of the last steps, (K, up to ``size``, width), the oldest first."""
