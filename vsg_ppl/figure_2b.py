@@ -18,12 +18,19 @@ from vsg_ppl.methods import METHODS
 from vsg_ppl.models.routing import NETWORKS, Routing
 from vsg_ppl.reproduce import ALL, SCHEDULES, Panel, Reproduction, options_of
 from vsg_ppl.routing import expected_nash_conv, routing_equilibrium, visitation
+from vsg_ppl.settings import Schedule
 
 DRAWS = 100
 """Of every policy in every state, for the moments of what it plays."""
 
 COOLING = Cooling(first=5.0, last=0.0005, rate=0.1)
 """Colder in the end than for the differential game: whoever plays at random pays for it here."""
+
+WARM = 0.02
+"""Temperature that fades with the episodes left.
+
+Without it policies are sure too soon, and some give up paths that they should use.
+"""
 
 LEARNING_RATE = 3e-3
 """Of .01, .003 and .001 the best for MADDPG, and for MAI no worse than .01."""
@@ -94,7 +101,7 @@ class Figure2b(Reproduction):
         game = Routing(self.network, n_agents=condition["agents"])
         asked = options_of(method, condition["schedule"], COOLING.last)
         if method not in ("maddpg", "iddpg"):
-            asked = {"temperature": COOLING, **asked}
+            asked = {"temperature": falling(self.episodes), **asked}
         asked |= OWN.get(method, {})
         shared = {
             "gamma": 0.0,
@@ -149,6 +156,15 @@ class Figure2b(Reproduction):
             }
             for what, label in labels.items()
         ]
+
+
+def falling(episodes: int) -> Schedule:
+    """The temperature by episode: `COOLING`, and `WARM` that is gone at the end.
+
+    >>> falling(200)(0), round(falling(200)(100), 4)
+    (5.0205, 0.0107)
+    """
+    return lambda episode: COOLING(episode) + WARM * max(0.0, 1 - episode / episodes)
 
 
 def _nearer(found: Mapping[str, Tensor]) -> list[dict[str, Any]]:
