@@ -180,12 +180,34 @@ class Idle(Drift):
         return state
 
 
+class By(Drift):
+    """The left one acts by a prior that is given."""
+
+    def __init__(self, prior):
+        self.prior = prior
+
+    def step(self, state, t):
+        vsg.act("left", self.prior)
+        vsg.act("right", dist.Uniform(0.0, 1.0))
+        return state
+
+
 @pytest.mark.parametrize(
     ("game", "words"),
     [
         (Unbounded(), "the prior Normal sets no bounds to the action"),
         (Twice(), "'left' acts at two sites of a step"),
         (Idle(), "'right' of Idle does not act"),
+        (By(dist.Binomial(3, 0.5)), "no policy is known for actions of the prior Binomial"),
+        (By(dist.Categorical(torch.ones(2, 2)).to_event(1)), "of the prior Categorical"),
+        (
+            By(dist.Uniform(torch.zeros(2), 1.0)),
+            r"Uniform has the batch shape \(2,\). Try: .*event",
+        ),
+        (
+            By(dist.Dirichlet(torch.ones(1))),
+            "Dirichlet has one share, always 1, and leaves nothing",
+        ),
     ],
 )
 def test_what_is_no_arena(game, words):
@@ -198,3 +220,120 @@ def test_a_missing_action():
     arena.reset()
     with pytest.raises(KeyError):
         arena.step({"first": torch.zeros(1, 1)})
+
+
+class Pair:
+    """Two who choose in an interval and are paid for it."""
+
+    agents = ("ann", "bob")
+    horizon = 3
+
+    def __init__(self, first=0.0, low=0.0, high=1.0, after=lambda x, a: x, paid=lambda a: a):
+        self.first, self.low, self.high, self.after, self.paid = first, low, high, after, paid
+
+    def initial(self):
+        first = self.first
+        return pyro.sample("x", first) if isinstance(first, dist.Distribution) else first
+
+    def step(self, x):
+        low, high = (bound(x) if callable(bound) else bound for bound in (self.low, self.high))
+        a = vsg.act("ann", dist.Uniform(low, high))
+        b = vsg.act("bob", dist.Uniform(0.0, 1.0))
+        vsg.optimality("ann", self.paid(a))
+        vsg.optimality("bob", b)
+        return self.after(x, a)
+
+
+def run(game, plays, steps=1):
+    """An arena after even steps."""
+    arena = Arena(game, plays)
+    arena.reset()
+    for _ in range(steps):
+        arena.step({agent: torch.zeros(plays, 1) for agent in arena.agents})
+    return arena
+
+
+def test_bounds_that_depend_on_the_state():
+    """They would be those of one state that was drawn, in all others."""
+    some, words = dist.Uniform(1.0, 9.0), "at site 'ann': the bounds of the actions of 'ann' depend"
+    for bound in ({"high": lambda m: m}, {"low": lambda m: -m}):
+        with pytest.raises(vsg.GameError, match=words):
+            run(Pair(some, **bound), 4)
+    with pytest.raises(vsg.GameError, match=words):
+        run(Pair(0.0, high=lambda x: 1.0 + x, after=lambda x, a: x + 1), 1, steps=2)
+
+
+def test_bounds_that_only_rounding_moves():
+    constant = Pair(dist.Uniform(1.0, 9.0), high=lambda m: 1000 + m * (1 / m))
+    assert run(constant, 50, 3).spaces["ann"].high.tolist() == pytest.approx([1001.0])
+
+
+@pytest.mark.parametrize("plays", [1, 2, 3, 4])
+def test_a_vector_that_nobody_draws(plays):
+    """Its length is no number of plays, even where it is the same."""
+    push = torch.tensor([1.0, 2.0, 4.0])
+    for after in (lambda x, a: x + push * a[..., None], lambda x, a: push / 2):
+        arena = Arena(Pair(torch.zeros(3), after=after), plays)
+        arena.reset()
+        assert arena.observe().tolist() == [[0.0, 0.0, 0.0]] * plays
+        arena.step({agent: torch.zeros(plays, 1) for agent in arena.agents})
+        assert arena.observe().tolist() == [[0.5, 1.0, 2.0]] * plays
+
+
+def test_a_vector_that_is_drawn():
+    arena = run(Pair(dist.Normal(torch.zeros(3), 1.0).to_event(1)), 3)
+    assert arena.state.shape == (3, 3) and len(arena.state.unique()) == 9
+    with pytest.raises(vsg.GameError, match=r"site 'x': the law Normal has the batch shape \(3,\)"):
+        Arena(Pair(dist.Normal(torch.zeros(3), 1.0)), 3)
+
+
+def test_states_of_another_shape():
+    with pytest.raises(
+        vsg.GameError, match=r"has the shape \(2, 1\) .* run side by side, not \(2,\)"
+    ):
+        run(Pair(after=lambda x, a: a[..., None]), 2)
+    with pytest.raises(vsg.GameError, match="the step of Pair returns nothing as the next state"):
+        run(Pair(after=lambda x, a: None), 2)
+    once = Pair(after=lambda x, a: None)
+    once.horizon = 1
+    assert run(once, 2).state.tolist() == [0.0, 0.0]  # nobody looks at what comes after
+
+
+def test_rewards_of_another_shape():
+    with pytest.raises(
+        vsg.GameError, match=r"site 'O_ann': .* 'ann' has the shape \(2, 1\) where 2"
+    ):
+        run(Pair(paid=lambda a: a[..., None]), 2)
+    with pytest.raises(vsg.GameError, match=r"has the shape \(2,\) where 3 plays run side by side"):
+        run(Pair(paid=lambda a: torch.zeros(2)), 3)
+
+
+class Unpaid(Pair):
+    def step(self, x):
+        vsg.act("ann", dist.Uniform(0.0, 1.0))
+        vsg.optimality("ann", vsg.act("bob", dist.Uniform(0.0, 1.0)))
+        return x
+
+
+class AtLast(Unpaid):
+    """Bob is paid when all is over, if at all."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def step(self, x, t):
+        if t == self.at:
+            vsg.optimality("bob", 1.0)
+        return super().step(x)
+
+
+def test_an_agent_that_is_never_paid():
+    with pytest.raises(vsg.GameError, match=r"'bob' of Unpaid has no optimality. Try: vsg.optim"):
+        run(Unpaid(), 2)
+    arena = run(AtLast(2), 2, steps=3)
+    arena.reset()
+    arena.step({agent: torch.zeros(2, 1) for agent in arena.agents})  # known to be paid
+    run(AtLast(3), 2, steps=2)
+    with pytest.raises(vsg.GameError, match="'bob' of AtLast has no optimality"):
+        run(AtLast(3), 2, steps=3)

@@ -368,6 +368,8 @@ class Colour(enum.Enum):
         (str | int, "4", 4),
         (str | int, "four", "four"),
         (Literal["anywhere", 3], "3", 3),
+        (Literal["own", "none"] | None, "none", "none"),
+        (Literal["own"] | None, "none", None),
         (Colour, "BLUE", Colour.BLUE),
         (Any, "3", 3),
         (Any, "3.5", 3.5),

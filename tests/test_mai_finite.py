@@ -12,14 +12,15 @@ from pyro import poutine
 from pyro.infer import TraceEnum_ELBO
 
 import vsg_ppl as vsg
-from vsg_ppl.finite_laws import law
+from vsg_ppl.finite_laws import explored, law
 from vsg_ppl.guides.actions import Shape
 from vsg_ppl.learner_networks import Plates
 from vsg_ppl.mai import Cooling, mai
 from vsg_ppl.mai_finite import LARGEST, FiniteLearner
 from vsg_ppl.mai_finite_opponents import FINITE, FiniteGuessing, FiniteKnowing
 from vsg_ppl.mai_finite_plan import FinitePlan
-from vsg_ppl.models import Chicken, Congestion, Soccer, StagHunt
+from vsg_ppl.models import Chicken, Congestion, PrisonersDilemma, Soccer, StagHunt
+from vsg_ppl.replay import Replay
 from vsg_ppl.settings import Settings
 
 ALPHA, BETA, DRAWS, GROUPS, FEATURES = 0.7, 1.3, 5, 2, 3
@@ -314,6 +315,67 @@ def test_the_inferred_aims_of_others():
     agree(found, expected / DRAWS, agent.networks["their rewards"])
 
 
+def test_exploration_of_the_time():
+    """Each with the share of its own episode: a mixture of laws, written out."""
+    agent, seen = learner(FiniteGuessing), sight()
+    drawn = {"seen": seen, "own": moves(seen, OWN)}
+    drawn["other"] = torch.cat([moves(seen, n) for n in OTHERS], -1)
+    drawn["episode"] = torch.randint(4, (GROUPS, DRAWS, 1)).float()
+    shares = torch.tensor([1.0, 0.7, 0.2, 0.0]).double()
+    agent.plan = FinitePlan(Settings(), float, float, lambda k: shares[k].item())
+    share = agent.share(drawn)
+    assert torch.equal(share, shares[drawn["episode"][..., 0].long()])
+    ratio = agent.explained(drawn, BETA) / BETA
+    expected = -((1 - share[..., None]) * ratio.exp() + share[..., None]).log().sum() / DRAWS
+    agree(agent.rewards_loss(drawn, BETA, share), expected, agent.networks["their rewards"])
+    agent, expected = learner(), 0.0
+    parts = drawn["other"].split(OTHERS, -1)
+    for each, done in zip(agent.model_laws(seen, "prior"), parts, strict=True):
+        p = (each.ratio * done).sum(-1).exp()
+        expected = expected - ((1 - share) * p + share).log().sum() / DRAWS
+    agree(agent.prior_loss(seen, drawn["other"], share), expected, agent.networks["prior"])
+
+
+def test_all_exploration():
+    """It says nothing of what is meant: a slope of 0, and not none."""
+    ratio = torch.tensor([-3.0, 2.0], requires_grad=True)
+    found = explored(ratio, 1)
+    assert found.tolist() == [0.0, 0.0]
+    assert torch.autograd.grad(found.sum(), ratio)[0].tolist() == [0.0, 0.0]
+    assert torch.equal(explored(ratio, 0), ratio)
+
+
+@pytest.mark.parametrize("opponents", FINITE)
+@pytest.mark.parametrize("exploration", [1.0, lambda k: 1 - k / 3])
+def test_exploration_from_all_on(opponents, exploration):
+    options = {"episodes": 3, "steps": 5, "opponents": opponents}
+    found = mai(StagHunt(), exploration=exploration, **options)
+    assert all(torch.isfinite(table).all() for table in found.tables().values())
+
+
+def test_exploration_that_ends(monkeypatch):
+    """What was done while they explored is not taken for what is meant: both defect.
+
+    Of what is drawn lately three in five are of that time.
+    """
+    said, prior_loss = [], FiniteLearner.prior_loss
+
+    def watched(agent, seen, *args):
+        said.append(agent.model_laws(seen)[0].p[..., 1].min().item())
+        return prior_loss(agent, seen, *args)
+
+    monkeypatch.setattr(FiniteLearner, "prior_loss", watched)
+    found = mai(PrisonersDilemma(), episodes=800, exploration=lambda k: 0.9 if k < 600 else 0.0)
+    assert all(table[..., 1].min() > 0.95 for table in found.tables().values())
+    assert said[-1] > 0.95
+
+
+def test_a_memory_of_other_parts():
+    one, two = Replay(2, 5, {"seen": 1, "episode": 1}), Replay(2, 5, {"seen": 1})
+    with pytest.raises(vsg.GameError, match="a step was remembered as seen, and is as seen, epi"):
+        one.load_state_dict(two.state_dict())
+
+
 @both
 def test_what_is_expected_next(conditional):
     """E[Q̄ − α log π/u − α' log ρ/P], by sums over all that may be drawn."""
@@ -536,7 +598,7 @@ class Signalled(StagHunt):
         ),
         (Chicken(), {"start": 0.5}, "has finite actions, and the start is 0.5"),
         (Chicken(), {"exploration": -0.1}, "the exploration is -0.1"),
-        (Chicken(), {"temperature": lambda k: 0.0}, "the temperature is 0.0; it must be positive"),
+        (Chicken(), {"temperature": lambda k: 0.0}, "the temperature is 0.0 in episode 1"),
         (Chicken(), {"opponents": "friends"}, "opponents are 'friends'"),
         (Soccer(2, 2), {"start": "uniform", "steps": 20, "plays": 20}, "is not available"),
     ],

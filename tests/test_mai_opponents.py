@@ -10,6 +10,7 @@ import torch
 
 import vsg_ppl as vsg
 from tests.test_mai_learner import gradients, learner, log_density, penalty
+from vsg_ppl import mai_opponents
 from vsg_ppl.guides.actions import Shape
 from vsg_ppl.mai import Cooling, mai
 from vsg_ppl.mai_learner import Learner, Plan
@@ -63,10 +64,87 @@ def test_what_their_critics_are_told():
     assert told[0][1].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def guessing(others=2):
+    agent = learner(others=others, kind=Guessing)
+    widths = {"seen": 2, "own": 1, "other": others}
+    return agent, {name: torch.rand(3, DRAWS, k) for name, k in widths.items()}
+
+
+def integrals(agent, drawn):
+    """log ∫ exp(r_ψ / α') do_j on a grid, amid what was done, for each j, (G, B, others)."""
+    cells, found = 2000, []
+    grid = (torch.arange(cells) + 0.5) / cells * 2 - 1
+    wide, own, amid = (drawn[name].repeat_interleave(cells, 1) for name in ("seen", "own", "other"))
+    for j in range(amid.shape[-1]):
+        at = amid.clone()
+        at[..., j] = grid.repeat(DRAWS)
+        r = agent.values("their rewards", wide, own, at)[..., j].unflatten(1, (DRAWS, cells))
+        found.append((r / BETA).logsumexp(-1) + math.log(2 / cells))
+    return torch.stack(found, -1)
+
+
+def said(agent, drawn):
+    return agent.values("their rewards", *(drawn[name] for name in ("seen", "own", "other")))
+
+
+def test_each_has_a_normaliser_of_its_own(monkeypatch):
+    """Of two others, the one redrawn and the other as it was done; values and gradients."""
+    monkeypatch.setattr(mai_opponents, "PROPOSALS", 30_000)
+    agent, drawn = guessing()
+    network = agent.networks["their rewards"]
+    with torch.no_grad():
+        for weight in network.weights:
+            weight *= 1.5
+    exact, loss = integrals(agent, drawn), agent.rewards_loss(drawn, BETA)
+    wanted = (exact - said(agent, drawn) / BETA).sum() / DRAWS
+    off = 6 * math.log(30_000)  # of a sum that is no mean: of 3 learners and 2 others
+    assert loss.item() - off == pytest.approx(wanted.item(), abs=0.02)
+    found, gradient = gradients(loss, network), gradients(wanted, network)
+    assert torch.allclose(found, gradient, atol=0.01 * gradient.abs().max())
+    paid = said(agent, drawn) - BETA * (exact - math.log(2))
+    assert torch.allclose(agent.paid(drawn, BETA), paid, atol=0.03)
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_a_level_is_no_reward(others):
+    """Of the state, of the own action, and of what the rest of the others did."""
+    agent, drawn = guessing(others)
+    values, found = agent.values, []
+
+    def shifted(name, seen, own, other):
+        level = 50 * seen[..., :1] - 20 * own
+        if others == 2:  # for the one, what the other did
+            level = level + 30 * other.flip(-1)
+        return values(name, seen, own, other) + level
+
+    for agent.values in (values, shifted):
+        torch.manual_seed(3)
+        found.append(agent.paid(drawn, BETA))
+    assert torch.allclose(*found, atol=1e-3)
+
+
+def test_with_nothing_ahead_nothing_is_drawn():
+    """Any level will do then."""
+    agent, drawn = guessing()
+    before = torch.get_rng_state()
+    assert torch.equal(agent.paid(drawn, BETA, ahead=False), said(agent, drawn))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_laws_of_each():
+    """Together they are the law of all."""
+    shapes = [Shape("box", 2), Shape("simplex", 3), Shape("box", 1)]
+    agent = Guessing(3, 2, shapes[0], shapes, hidden=(8,), learning_rate=1e-2)
+    outputs = torch.randn(3, DRAWS, 10) / 3  # far from the edge, where densities are cut off
+    laws, whole = agent._laws(outputs), agent.theirs(outputs)
+    done = [law.sample() for law in laws]
+    density = sum(law.log_prob(x) for law, x in zip(laws, done, strict=True))
+    assert torch.allclose(whole.log_prob(torch.cat(done, -1)), density, atol=1e-3)
+
+
 def test_rewards_by_equation_7():
     """−mean of ∇r at what was done + mean of ∇r at draws of ρ, weighted by exp(r)/ρ."""
-    agent = learner(others=2, kind=Guessing)
-    drawn = {name: torch.rand(3, DRAWS, k) for name, k in {"seen": 2, "own": 1, "other": 2}.items()}
+    agent, drawn = guessing(others=1)
     seen, own, other = drawn["seen"], drawn["own"], drawn["other"]
     network = agent.networks["their rewards"]
     torch.manual_seed(7)

@@ -196,8 +196,8 @@ def test_the_command(tmp_path):
         (["figure-2a", "--schedule", "up"], "the schedule is 'up'"),
         (["figure-2a", "--payoff", "none"], "the payoff is 'none'"),
         (["figure-2a", "--game", "chess"], "the game is 'chess'"),
-        (["figure-2a", "--agents", "3"], "figure-2a has no agents"),
-        (["figure-2b", "--start", "bad"], "figure-2b has no starts"),
+        (["figure-2a", "--agents", "3"], "figure-2a has no --agents"),
+        (["figure-2b", "--start", "bad"], "figure-2b has no --start"),
         (["figure-2b", "--network", "moebius"], "the network is 'moebius'"),
         (["figure-2b", "--agents", "1"], "1 agents; at least 2"),
         (["figure-2b", "--schedule", "up"], "the schedule is 'up'"),
@@ -213,3 +213,15 @@ def test_what_does_not_fit(options, words):
 def test_figures_know_their_methods():
     with pytest.raises(vsg.GameError, match="the method is 'magic'"):
         Figure2b(methods=("magic",))
+
+
+def test_variants_are_mai_but_for_one_thing():
+    """On the routing game too: the first is what MAI is there, the last looks ahead."""
+    options = {"network": "pigou", "agents": (2,), "seeds": 1, "episodes": 2}
+    names = ("mai", "mai-marginal", "mai-known", "mai-ahead")
+    plain, same, known, ahead = Figure2b(methods=names, **options).run()[0].learnings
+    assert torch.equal(plain.rewards, same.rewards)
+    assert not torch.equal(plain.rewards, known.rewards)
+    assert not torch.equal(plain.rewards, ahead.rewards)
+    with pytest.raises(vsg.GameError, match="no mai-exclusive"):
+        Figure2b(methods=("mai-exclusive",))

@@ -258,6 +258,16 @@ def test_what_learners_gave():
         certify_by_search(learning, experiment=2)
 
 
+def test_what_learners_of_finite_actions_gave():
+    """They see more than the state, and there is an exact certificate."""
+    learnt = vsg.mai(models.StagHunt(), episodes=1, steps=2)
+    with pytest.raises(
+        GameError, match=r"probabilities of finite actions. Try: `learnt.certify\(\)`"
+    ):
+        certify_by_search(learnt)
+    assert learnt.certify().nash_gap >= 0
+
+
 def test_the_bound_allows_for_many_agents():
     """Each of many intervals errs now and then; the bound of the largest seldom does."""
     none = {

@@ -214,6 +214,14 @@ def test_mai_learns_on_an_environment():
     assert found.rewards[0].mean() < -1.0 and found.final().min() > -0.4
 
 
+@pytest.mark.parametrize("env", [Tie, from_pettingzoo(Tie(), discount=0.9)])
+def test_nothing_certifies_what_was_learnt_on_an_environment(env):
+    found = mai(env, episodes=1, steps=2, gamma=0.9)
+    for certify in (type(found).certify, vsg.certify_by_search):
+        with pytest.raises(vsg.GameError, match="mai learnt on a simulator, which cannot be cert"):
+            certify(found)
+
+
 class Turns:
     """An environment in which agents take turns has `agent_iter`."""
 

@@ -18,7 +18,7 @@ from vsg_ppl.guides.networks import Perceptrons
 from vsg_ppl.learner_networks import Networks
 from vsg_ppl.mai import mai
 from vsg_ppl.masql import masql
-from vsg_ppl.models import BeachBar, Chicken, Differential, Routing, Thermostat
+from vsg_ppl.models import BeachBar, Chicken, Differential, Routing, StagHunt, Thermostat
 from vsg_ppl.sac import sac
 from vsg_ppl.settings import Options, Settings, schedule
 from vsg_ppl.team import Team
@@ -191,6 +191,9 @@ def test_a_start_near_an_action(method):
         (Pair(), {"gamma": 1.0}, "gamma is 1.0"),
         (Pair(), {"start": "cold"}, "the start is 'cold'"),
         (Pair(), {"leak": -0.1}, "the leak is -0.1, not in"),
+        (Pair(), {"follow": 3.0}, "follow is 3.0, not in"),
+        (Pair(), {"hidden": 64}, "hidden is 64"),
+        (Pair(), {"episodes": 1.5}, "episodes is 1.5; a whole number"),
         (BeachBar(), {}, "BeachBar is a mean-field game"),
     ],
 )
@@ -202,7 +205,81 @@ def test_what_does_not_fit(method, game, options, words):
 @pytest.mark.parametrize("method", [masql, maddpg, iddpg, sac])
 def test_finite_actions(method):
     with pytest.raises(vsg.GameError, match="'row' of Chicken has finite actions"):
-        method(Chicken(), episodes=1, steps=2)
+        method(Chicken(), episodes=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (-1.0, "the noise is -1.0; it must not be negative"),
+        ("much", "the noise is much; it must"),
+        (math.inf, "the noise is inf; .* finite"),
+        (lambda k: 0.1 - 0.1 * k, "the noise is -0.1 in episode 3"),
+        (lambda k: None, "the noise is None in episode 1"),
+    ],
+)
+def test_schedules_that_are_none(given, words):
+    with pytest.raises(vsg.GameError, match=words):
+        maddpg(Pair(), episodes=4, steps=1, noise=given)
+
+
+def test_exploration_is_a_share():
+    with pytest.raises(vsg.GameError, match="the exploration is 2.0; .* nor more than 1"):
+        mai(StagHunt(), episodes=1, steps=1, exploration=2.0)
+
+
+def test_rewards_that_are_no_numbers():
+    with pytest.raises(vsg.GameError, match="'ann' is paid nan in episode 1 of Apart"):
+        sac(Apart(math.nan), episodes=1, steps=1)
+
+
+def test_an_episode_ends_at_the_horizon():
+    with pytest.raises(vsg.GameError, match="26 steps are asked for; an episode of .* has 25"):
+        sac(Differential(), episodes=1, steps=26)
+
+
+def test_looks_that_changed(tmp_path):
+    """Of a run that goes on."""
+    options: Options = {"steps": 1, "watch_every": 1, "checkpoint": tmp_path / "run.pt"}
+
+    def look(*names):
+        return lambda policies: {name: torch.zeros(1) for name in names}
+
+    class Enough(Exception):
+        pass
+
+    def stop(policies):
+        if len(looks) == 1:
+            raise Enough
+        looks.append(1)
+        return look("x")(policies)
+
+    looks: list[int] = []
+    with pytest.raises(Enough):
+        sac(Pair(), episodes=3, watch=stop, every=0.0, **options)
+    with pytest.raises(vsg.GameError, match="the looks before were at x, and this one is at x, y"):
+        sac(Pair(), episodes=3, watch=look("x", "y"), **options)
+
+
+def test_one_thread_is_enough(monkeypatch):
+    seen = []
+    torch.set_num_threads(2)
+    try:
+        sac(
+            Pair(),
+            episodes=1,
+            steps=1,
+            watch=lambda policies: seen.append(torch.get_num_threads()) or {},
+        )
+        assert seen == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_device_by_its_number(tmp_path):
+    path = tmp_path / "run.pt"
+    sac(Pair(), episodes=1, steps=1, device="cpu:0", checkpoint=path)
+    assert path.exists()
 
 
 @methods
@@ -217,7 +294,7 @@ def test_the_leak_is_that_of_all_networks(method, monkeypatch):
 
 
 def test_an_unknown_option():
-    with pytest.raises(vsg.GameError, match="`sac` has no option 'episode'"):
+    with pytest.raises(vsg.GameError, match="`sac` has no option 'episode'.*temperature, episodes"):
         sac(Pair(), episode=1)
 
 

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 import torch
 from pyro import poutine
 from pyro.distributions import constraints
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from vsg_ppl import structure
 from vsg_ppl.errors import GameError, telling
 from vsg_ppl.finite_view import StepView, TableView, view
-from vsg_ppl.game import Act, Game, agents, call, role, title
+from vsg_ppl.game import Act, Game, agents, call, role, takes, title
 from vsg_ppl.guides.actions import Shape
 from vsg_ppl.handlers.steer import steer
 
@@ -47,6 +48,22 @@ class ActionSpace:
             return action
         value = self.low + (action + 1) / 2 * (self.high - self.low)
         return value.reshape(*action.shape[:-1], *self.event)
+
+    def bounds(self, law: Any) -> bool:
+        """Whether a prior has the bounds of this box, up to rounding, in every play."""
+        if self.low is None or self.high is None:
+            return True
+        if law.event_shape != self.event:
+            return False
+        for bound, own in zip(_bounds(law), (self.low, self.high), strict=True):
+            if bound is None:
+                return False
+            if isinstance(bound, Tensor):
+                room = 1e-5 * (self.high - self.low) + 1e-6 * own.abs()
+                off = (bound - own.reshape(self.event)).abs()
+                if not bool((off <= room.reshape(self.event)).all()):
+                    return False
+        return True
 
 
 class Stage(Protocol):
@@ -106,7 +123,8 @@ class Arena:
 
     The step runs once for all plays: its operations must work on tensors with a leading dimension,
     as `tabulate` asks of them too. Every agent has one action site, with a finite prior
-    (`Categorical`), one of bounded numbers (`Uniform`, `Beta`), or of shares (`Dirichlet`).
+    (`Categorical`), one of bounded numbers (`Uniform`, `Beta`), or of shares (`Dirichlet`). Bounds
+    are the same in all states.
 
     In a game that has a table, agents see a vector with a single 1 for each part of the state, and
     for the time if it has a horizon; in others, the parts as numbers.
@@ -116,7 +134,8 @@ class Arena:
         plays: K.
 
     Raises:
-        GameError: actions without bounds, several sites of one agent, a step that is none.
+        GameError: actions without bounds or with bounds that change, several sites of one agent, an
+            agent without an optimality, a step that is none.
 
     >>> from vsg_ppl.models import Differential
     >>> arena = Arena(Differential(), plays=3)
@@ -130,12 +149,13 @@ class Arena:
     def __init__(self, game: Game, plays: int) -> None:
         self.game, self.plays, self.name = game, plays, title(game)
         self.agents = agents(game)
-        self.spaces = action_spaces(game)
+        self.spaces, self._like = _first_step(game)
         for agent in self.agents:
             if agent not in self.spaces:
                 raise GameError(f"'{agent}' of {self.name} does not act in the first step")
         self.state: Any = None
         self.time = 0
+        self._paid: set[str] = set()
 
     @cached_property
     def view(self) -> TableView | StepView | None:
@@ -145,10 +165,9 @@ class Arena:
 
     def reset(self) -> None:
         """Begin all plays anew."""
-        with torch.no_grad(), steer(self.plays):
+        with torch.no_grad(), telling(f"`initial` of {self.name}"), steer(self.plays):
             state = self.game.initial()
-        leaves = [self._wide(leaf) for leaf in structure.tensors(state)]
-        self.state, self.time = structure.rebuild(state, leaves), 0
+        self.state, self.time = self._wide(state), 0
 
     def observe(self) -> Tensor:
         """The parts of the states as numbers, (K, parts)."""
@@ -191,12 +210,14 @@ class Arena:
         with (
             torch.no_grad(),
             telling(f"`step` of {self.name}"),
-            steer(self.plays, values) as steered,
+            steer(self.plays, values, self._look) as steered,
         ):
             after = call(self.game.step, self.state, t=self.time)
-        leaves = [self._wide(leaf) for leaf in structure.tensors(after)]
-        self.state = structure.rebuild(after, leaves)
+        if after is None and getattr(self.game, "horizon", None) == 1:
+            after = self.state  # what the last step returns is not used
+        self.state = self._wide(after)
         self.time += 1
+        self._check_paid(steered.rewards)
         zero = torch.zeros(self.plays)
         paid = [steered.rewards.get(agent, zero).float() for agent in self.agents]
         return torch.stack([reward.expand(self.plays) for reward in paid], -1)
@@ -212,20 +233,68 @@ class Arena:
                         hint='start="networks" for learners; even play knows no prior.',
                     )
 
-    def _wide(self, leaf: Tensor) -> Tensor:
-        return leaf if leaf.ndim and leaf.shape[0] == self.plays else leaf.expand(self.plays)
+    def _look(self, part: Act, law: Any) -> None:
+        space = self.spaces[part.agent]
+        if not space.bounds(law):
+            raise GameError(
+                f"the bounds of the actions of '{part.agent}' depend on the state or the time",
+                site=space.site,
+                hint="choose in (0, 1), dist.Uniform(0.0, 1.0), and scale it by what the state "
+                "says.",
+            )
+
+    def _check_paid(self, rewards: Mapping[str, Tensor]) -> None:
+        """Everybody is paid in some step; a step that knows the time may pay in the last one."""
+        self._paid |= rewards.keys()
+        timed = takes(self.game.step, "t") and self.time != getattr(self.game, "horizon", None)
+        for agent in self.agents:
+            if agent not in self._paid and not timed:
+                raise GameError(
+                    f"agent '{agent}' of {self.name} has no optimality",
+                    hint=f'vsg.optimality("{agent}", reward) in the step.',
+                )
+
+    def _wide(self, state: Any) -> Any:
+        """A state of K plays."""
+        leaves = structure.tensors(state)
+        if not structure.same_structure(self._like, structure.rebuild(state, leaves)):
+            raise GameError(
+                f"the step of {self.name} returns {structure.describe(state)} as the next state, "
+                f"but the initial state is {structure.describe(self._like)}",
+                hint="return the next state in the structure that `initial` returns.",
+            )
+        wide = []
+        for leaf, one in zip(leaves, structure.tensors(self._like), strict=True):
+            shape = (self.plays, *one.shape)
+            if leaf.shape not in (one.shape, (1, *one.shape), shape):
+                raise GameError(
+                    f"a part of the state has the shape {tuple(leaf.shape)} where {self.plays} "
+                    f"plays run side by side, not {shape}"
+                )
+            wide.append(leaf.expand(shape))
+        return structure.rebuild(state, wide)
 
 
 def action_spaces(game: Game) -> dict[str, ActionSpace]:
     """What each agent chooses, read off one sampled step."""
+    return _first_step(game)[0]
+
+
+def _first_step(game: Game) -> tuple[dict[str, ActionSpace], Any]:
+    """What each agent chooses, and a state of one play, made of tensors."""
     with (
         poutine.block(),
         torch.random.fork_rng(devices=[]),
         torch.no_grad(),
         telling(f"`step` of {title(game)}"),
     ):
-        first = game.initial()
+        drawn = poutine.trace(game.initial).get_trace()
+        first = drawn.nodes["_RETURN"]["value"]
         trace = poutine.trace(lambda: call(game.step, first, t=0)).get_trace()
+    for name, site in drawn.nodes.items():
+        chance = site["type"] == "sample" and not site["is_observed"]
+        if chance and not site_is_subsample(site):
+            _check_single("law", name, site["fn"])  # it would be drawn once for all plays
     found: dict[str, ActionSpace] = {}
     for name, site in trace.nodes.items():
         part = role(site) if site["type"] == "sample" else None
@@ -238,27 +307,65 @@ def action_spaces(game: Game) -> dict[str, ActionSpace]:
                 hint="one site with a vector, or a finite set of pairs.",
             )
         found[part.agent] = _space(name, site["fn"])
-    return found
+    return found, structure.rebuild(first, structure.tensors(first))
 
 
 def _space(name: str, law: Any) -> ActionSpace:
     if isinstance(law, torch.distributions.Categorical):
         return ActionSpace(name, Shape("finite", law.probs.shape[-1]))
-    support = law.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    if support is constraints.simplex:
-        return ActionSpace(name, Shape("simplex", law.event_shape[-1]))
-    if not hasattr(support, "lower_bound") or not hasattr(support, "upper_bound"):
+    _check_single("prior", name, law)
+    hint = (
+        "dist.Uniform(low, high), with `.to_event(1)` for a vector; dist.Dirichlet; "
+        "dist.Categorical."
+    )
+    if law.support.is_discrete:
         raise GameError(
-            f"the prior {type(law).__name__} sets no bounds to the action",
-            site=name,
-            hint="dist.Uniform(low, high), with `.to_event(1)` for a vector; dist.Dirichlet; "
-            "dist.Categorical.",
+            f"no policy is known for actions of the prior {_named(law)}", site=name, hint=hint
+        )
+    if _support(law) is constraints.simplex:
+        if law.event_shape[-1] == 1:
+            raise GameError(
+                f"the prior {_named(law)} has one share, always 1, and leaves nothing to choose",
+                site=name,
+                hint="two shares or more, or a game without this agent.",
+            )
+        return ActionSpace(name, Shape("simplex", law.event_shape[-1]))
+    bounds = _bounds(law)
+    if any(bound is None for bound in bounds):
+        raise GameError(
+            f"the prior {_named(law)} sets no bounds to the action", site=name, hint=hint
         )
     size = prod(law.event_shape)
     low, high = (
         torch.as_tensor(bound, dtype=torch.float32).expand(law.event_shape).reshape(size)
-        for bound in (support.lower_bound, support.upper_bound)
+        for bound in bounds
     )
     return ActionSpace(name, Shape("box", size), low, high, tuple(law.event_shape))
+
+
+def _check_single(what: str, name: str, law: Any) -> None:
+    if law.batch_shape:
+        raise GameError(
+            f"the {what} {_named(law)} has the batch shape {tuple(law.batch_shape)}",
+            site=name,
+            hint="`.to_event(1)` for a vector of numbers.",
+        )
+
+
+def _support(law: Any) -> Any:
+    found = law.support
+    while isinstance(found, constraints.independent):
+        found = found.base_constraint
+    return found
+
+
+def _bounds(law: Any) -> tuple[Any, Any]:
+    """Numbers or tensors, None where there is none."""
+    found = _support(law)
+    return getattr(found, "lower_bound", None), getattr(found, "upper_bound", None)
+
+
+def _named(law: Any) -> str:
+    while isinstance(law, torch.distributions.Independent):
+        law = law.base_dist
+    return type(law).__name__

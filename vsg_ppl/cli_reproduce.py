@@ -130,16 +130,30 @@ def reproduce(
             typer.echo(f"\nWritten to {out}: {', '.join(written)}")
 
 
+OPTIONS = {
+    "methods": "method",
+    "starts": "start",
+    "schedules": "schedule",
+    "payoffs": "payoff",
+    "games": "game",
+    "agents": "agents",
+    "network": "network",
+}
+"""Of the command line, by what they are to an experiment."""
+
+
 def _figure(experiment: Experiment, **options: Any) -> Reproduction:
     from vsg_ppl.figure_2a import Figure2a
     from vsg_ppl.figure_2b import Figure2b
 
     figure: type[Reproduction] = Figure2a if experiment is Experiment.FIGURE_2A else Figure2b
-    for name in options:
-        if name not in figure.__dataclass_fields__:
+    fields = figure.__dataclass_fields__
+    there = {name: f"--{said}" for name, said in OPTIONS.items() if name in fields}
+    for name in options.keys() & OPTIONS.keys():
+        if name not in there:
             raise GameError(
-                f"{experiment.value} has no {name}",
-                hint=f"{', '.join(figure.__dataclass_fields__)}.",
+                f"{experiment.value} has no --{OPTIONS[name]}",
+                hint=f"{', '.join(there.values())}.",
             )
     return figure(**options)
 
@@ -172,10 +186,13 @@ def _judged_2a(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _judged_2b(row: Mapping[str, Any]) -> dict[str, str]:
-    low, high = (row.get(f"nash_conv_{end}", row["nash_conv"]) for end in ("low", "high"))
     return {
         "NashConv": f"{row['nash_conv']:.4f}",
-        "95 % interval": f"{low:.4f} to {high:.4f}",
+        **(
+            {"95 % interval": f"{row['nash_conv_low']:.4f} to {row['nash_conv_high']:.4f}"}
+            if "nash_conv_low" in row
+            else {}
+        ),
         "on the way": f"{row['nash_conv_on_the_way']:.4f}",
         "reward": f"{row['reward']:.4f}",
         "equilibrium": f"{row['equilibrium_reward']:.4f}",

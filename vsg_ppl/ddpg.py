@@ -172,21 +172,22 @@ class Everyone:
         self.teams: list[tuple[Team, Deterministic]] = []
 
     def next(self, team: Team, seen: Tensor) -> Tensor:
-        """What the others' target policies do, in the order of everyone.
+        """What the others' target policies do, in the order of everyone, each by what it sees.
 
         Args:
             team: of those who ask.
-            seen: by them, (G, B, parts).
+            seen: by everyone, as the team remembers it, (G, B, parts of all).
 
         Returns:
             Actions, (G, B, others).
         """
         n, draws = len(team.agents), seen.shape[1]
         # each play's policies, on what every asking agent of that play has drawn
-        asked = seen.unflatten(0, (n, team.plays)).transpose(0, 1).flatten(1, 2)
+        drawn = seen.unflatten(0, (n, team.plays)).transpose(0, 1).flatten(1, 2)
+        asked = dict(zip(team.everyone, drawn.split(list(team.sights.values()), -1), strict=True))
         found: dict[str, Tensor] = {}
         for other, learner in self.teams:
-            actions = learner.next(asked.repeat(len(other.agents), 1, 1))
+            actions = learner.next(torch.cat([asked[agent] for agent in other.agents]))
             actions = actions.view(len(other.agents), team.plays, n, draws, -1).transpose(1, 2)
             found.update(zip(other.agents, actions, strict=True))  # (n, K, B, D) of each
         rows = [
@@ -213,6 +214,7 @@ class _Agents(Deterministic):
             device=team.device,
         )
         self.team, self.settings, self.noise, self.everyone = team, settings, noise, everyone
+        self.keeps = ("all_next",) if everyone and settings.discount > 0 else ()
         if everyone:
             everyone.teams.append((team, self))
 
@@ -229,7 +231,7 @@ class _Agents(Deterministic):
         wanted = drawn["reward"][..., 0]
         if gamma > 0:
             after = drawn["next"]
-            theirs = [self.everyone.next(self.team, after)] if self.everyone else []
+            theirs = [self.everyone.next(self.team, drawn["all_next"])] if self.everyone else []
             wanted = wanted + gamma * drawn["goes_on"][..., 0] * self._later(after, theirs)
         self.improve("critic", lambda: self.critic_loss(seen, drawn["own"], *others, wanted=wanted))
         self.improve("policy", lambda: self.policy_loss(seen, *others))

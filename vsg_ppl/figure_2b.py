@@ -16,7 +16,7 @@ from vsg_ppl.learning import Learning, Policies
 from vsg_ppl.mai import Cooling
 from vsg_ppl.methods import METHODS
 from vsg_ppl.models.routing import NETWORKS, Routing
-from vsg_ppl.reproduce import ALL, SCHEDULES, Panel, Reproduction, options_of
+from vsg_ppl.reproduce import ALL, SCHEDULES, VARIANTS, Panel, Reproduction, options_of
 from vsg_ppl.routing import expected_nash_conv, routing_equilibrium, visitation
 from vsg_ppl.settings import Schedule
 
@@ -88,6 +88,8 @@ class Figure2b(Reproduction):
             if schedule not in SCHEDULES:
                 there = ", ".join(SCHEDULES)
                 raise GameError(f"the schedule is '{schedule}'", hint=f"one of {there}.")
+        if "mai-exclusive" in self.methods:
+            raise GameError("here MAI fits no opponent model, so there is no mai-exclusive")
         for n in self.agents:
             if n < 2:
                 raise GameError(f"{n} agents; at least 2 are needed")
@@ -102,7 +104,10 @@ class Figure2b(Reproduction):
         asked = options_of(method, condition["schedule"], COOLING.last)
         if method not in ("maddpg", "iddpg"):
             asked = {"temperature": falling(self.episodes), **asked}
-        asked |= OWN.get(method, {})
+        if method in VARIANTS:  # of MAI as it is here, but for one thing
+            asked |= OWN["mai"] | VARIANTS[method]
+        else:
+            asked |= OWN.get(method, {})
         shared = {
             "gamma": 0.0,
             "scale": self.scale * condition["agents"],
@@ -111,7 +116,7 @@ class Figure2b(Reproduction):
             "watch": watching(game, self.seeds),
             "watch_every": self.watch_every,
         }
-        return ALL[method](game, **shared, **asked, **options)
+        return ALL[method](game, **{**shared, **asked, **options})
 
     def judge(self, learning: Learning) -> dict[str, Any]:
         """Reward and NashConv, in the end and on the way: means and 95 % intervals."""
@@ -161,8 +166,8 @@ class Figure2b(Reproduction):
 def falling(episodes: int) -> Schedule:
     """The temperature by episode: `COOLING`, and `WARM` that is gone at the end.
 
-    >>> falling(200)(0), round(falling(200)(100), 4)
-    (5.0205, 0.0107)
+    >>> [round(falling(200)(episode), 4) for episode in (0, 100, 200)]
+    [5.0205, 0.0107, 0.0005]
     """
     return lambda episode: COOLING(episode) + WARM * max(0.0, 1 - episode / episodes)
 

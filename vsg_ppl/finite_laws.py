@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log, log1p
 from typing import NamedTuple
 
 import torch
@@ -68,12 +67,23 @@ def surprise(laws: Sequence[Law], best: Sequence[Law]) -> Tensor:
     return -torch.stack([(wanted.p * each.ratio).sum() for each, wanted in pairs]).sum()
 
 
-def explored(ratio: Tensor, exploration: float) -> Tensor:
-    """log of (1 − ε) p + ε u over u, of log p / u."""
-    if not exploration:
-        return ratio
-    even = torch.full_like(ratio, log(exploration))
-    return even if exploration == 1 else torch.logaddexp(ratio + log1p(-exploration), even)
+def explored(ratio: Tensor, exploration: float | Tensor) -> Tensor:
+    """log of (1 − ε) p + ε u over u, of log p / u; it has a slope, if of 0, where ε is 1.
+
+    Args:
+        ratio: log p / u, of any shape.
+        exploration: ε, a number, or (...) as the last dimensions of the ratio.
+
+    >>> explored(torch.zeros(2) - 3, torch.tensor([0.0, 1.0]))
+    tensor([-3.,  0.])
+    """
+    share = torch.as_tensor(exploration, dtype=torch.float64, device=ratio.device)
+    # laid out as the ratio is: one share for all gives the same bits as a share for each
+    meant, even = (
+        logs.to(ratio.dtype).expand_as(ratio).contiguous()
+        for logs in (torch.log1p(-share), torch.log(share))
+    )
+    return torch.logaddexp(ratio + meant, even)
 
 
 def but_for(dim: int, p: Tensor, table: Tensor) -> Tensor:

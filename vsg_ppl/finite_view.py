@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,10 +40,7 @@ class TableView:
     def __init__(self, table: Table) -> None:
         self.table, self.horizon = table, table.horizon
         self.parts = _one_hots(table.states.values)
-        self.priors = {
-            agent: log[0].exp().float()
-            for agent, log in zip(table.agents, table.log_priors, strict=True)
-        }
+        self.priors = _prior_tables(table)
         self._last: tuple[Any, int, Tensor] | None = None
 
     def sees(self, state: Any, time: int, plays: int) -> Tensor:
@@ -86,6 +84,21 @@ class StepView:
     def __init__(self, game: Game) -> None:
         self.game = game
         self._last: tuple[Any, int, dict[str, Tensor]] | None = None
+
+    @cached_property
+    def table(self) -> Table:
+        """Of a game whose table is only too large to learn with. Raises `GameError` for others."""
+        return _checked(self.game, tabulate(self.game))
+
+    def everywhere(self, agent: str) -> Tensor:
+        """What the agent would see at every time and state of the table, (H, S, parts)."""
+        table, priors = self.table, _prior_tables(self.table)
+        names = [agent, *(other for other in table.agents if other != agent)]
+        seen = []
+        for t in range(table.horizon or 1):
+            there = [priors[name][min(t, len(priors[name]) - 1)] for name in names]
+            seen.append(torch.cat([table.states.values.float(), *there], -1))
+        return torch.stack(seen)
 
     def available(self, agent: str, state: Any, time: int, plays: int) -> Tensor:
         """Probabilities of its prior, (K, A)."""
@@ -133,15 +146,28 @@ def view(game: Game, agents: Sequence[str]) -> TableView | StepView:
             table = tabulate(game, max_bytes=BYTES)
     except GameError:
         return StepView(game)
+    _checked(game, table)
+    if set(table.agents) != set(agents):
+        return StepView(game)
+    found = TableView(table)
+    return found if found.parts.shape[1] <= WIDEST else StepView(game)
+
+
+def _checked(game: Game, table: Table) -> Table:
     if table.signals:
         raise GameError(
             f"{title(game)} has a public signal, which learners do not see",
             hint="draw it at the end of the step before, as a part of the state; `vsg.correlated`.",
         )
-    if set(table.agents) != set(agents):
-        return StepView(game)
-    found = TableView(table)
-    return found if found.parts.shape[1] <= WIDEST else StepView(game)
+    return table
+
+
+def _prior_tables(table: Table) -> dict[str, Tensor]:
+    """Probabilities of each agent's prior, (1|H, S, A)."""
+    return {
+        agent: log[0].exp().float()
+        for agent, log in zip(table.agents, table.log_priors, strict=True)
+    }
 
 
 def _one_hots(values: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from vsg_ppl.certificate import Certificate, certify
 from vsg_ppl.errors import GameError
-from vsg_ppl.finite_view import TableView
-from vsg_ppl.tabulate import tabulate
+from vsg_ppl.finite_view import view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,24 +81,25 @@ class Learning:
             precision.
 
         Raises:
-            GameError: there is no such experiment, actions are not finite, or the game has no
-                table.
+            GameError: there is no such experiment, the game is a simulator, actions are not finite,
+                or the game has no table.
         """
         plays = self.rewards.shape[1]
         if not 0 <= play < plays:
             raise GameError(f"there is no experiment {play}", hint=f"0 to {plays - 1}.")
+        need_program(self)
         if not self.probabilities:
             raise GameError(
                 f"what {self.method} learnt are not probabilities of finite actions",
                 hint="`vsg.certify_by_search(learning)`, a lower bound.",
             )
-        seen = TableView(tabulate(self.game))
+        seen = view(self.game, self.agents)
         found = {
             agent: torch.stack([law(now)[play].double() for now in seen.everywhere(agent)])
             for agent, law in self.probabilities.items()
         }
         found = {agent: law / law.sum(-1, keepdim=True) for agent, law in found.items()}
-        return {agent: law if seen.horizon else law[0] for agent, law in found.items()}
+        return {agent: law if seen.table.horizon else law[0] for agent, law in found.items()}
 
     def certify(self, play: int = 0, temperature: float | None = None) -> Certificate:
         """How far what one experiment's agents execute is from a Nash equilibrium, exactly.
@@ -142,3 +142,15 @@ class Learning:
         reach = rate * (1 - rate) / plays + z * z / (4 * plays * plays)
         off = z / (1 + z * z / plays) * float(reach) ** 0.5
         return {"rate": rate, "low": max(0.0, middle - off), "high": min(1.0, middle + off)}
+
+
+def need_program(found: Learning) -> None:
+    """Raise `GameError` if learners played an environment, which nothing here can certify."""
+    game = found.game
+    made = type(game).__module__ == "vsg_ppl.simulator"  # by `from_pettingzoo`
+    environment = hasattr(game, "possible_agents") or callable(game)
+    if made or (environment and not hasattr(game, "initial")):
+        raise GameError(
+            f"{found.method} learnt on a simulator, which cannot be certified: it is no program",
+            hint="a game program of the same rules; `learning.rewards` for what was paid.",
+        )

@@ -184,9 +184,11 @@ def _read(text: str, kind: Any) -> Any:
     """A text as a value of a type; raises `ValueError`."""
     inside = get_args(kind)
     if kind is Any or get_origin(kind) in (Union, UnionType):
-        order = (NoneType, bool, int, float)  # narrow types first: any text is a str
+        # narrow types first: any text is a str, and a choice may have a "none" of its own
+        order = (Literal, NoneType, bool, int, float)
         inside = (int, float, str) if kind is Any else inside
-        for k in sorted(inside, key=lambda k: order.index(k) if k in order else len(order)):
+        kinds = [(get_origin(k) or k, k) for k in inside]
+        for _, k in sorted(kinds, key=lambda pair: (*order, pair[0]).index(pair[0])):
             with suppress(ValueError, LookupError):
                 return _read(text, k)
     elif get_origin(kind) is Literal:

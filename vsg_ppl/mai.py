@@ -59,7 +59,7 @@ def finite_cooling(episodes: int) -> Cooling:
 
     Opponent models look back on half of what was done, and should see it done as it is at the end.
     """
-    return Cooling(first=2.0, last=0.1, rate=20 / episodes)
+    return Cooling(first=2.0, last=0.1, rate=20 / max(episodes, 1))
 
 
 EXPLORATION = 0.2
@@ -94,7 +94,8 @@ def mai(
 
     Args:
         game: a program that runs on tensors of many plays, or what else `make_stage` takes. The
-            actions of all are finite, or those of none.
+            actions of all are finite, or those of none. Of priors over numbers only the bounds
+            count: there policies are tied to even play.
         temperature: α, of the policy's entropy, by episode; `Cooling` by default, of finite actions
             `finite_cooling`.
         model_temperature: α', of the opponent model's divergence from its prior. By default α where
@@ -142,7 +143,7 @@ def mai(
         beta: Schedule = alpha if finite else lambda k: max(1.0, alpha(k))
     else:
         beta = schedule("model temperature", model_temperature)
-    explore = schedule("exploration", exploration, zero=True)
+    explore = schedule("exploration", exploration, zero=True, most=1)
     kind: Opponents = ("observed" if finite else "own") if opponents is None else opponents
     if kind not in AGENTS:
         raise GameError(f"opponents are {kind!r}", hint=f"one of {', '.join(AGENTS)}.")

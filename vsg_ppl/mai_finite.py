@@ -81,6 +81,7 @@ class FiniteLearner(Networks):
         self.x, self.widths = own.width, () if alone else tuple(widths)
         self.o = prod(self.widths)
         self._levels: dict[str, tuple[int, Tensor]] = {}
+        self.keeps = ("episode",) if {"prior", "their rewards"} & self._outputs().keys() else ()
         if self.o * self.x > LARGEST:
             raise GameError(
                 f"there are {self.o * self.x:,} joint actions, and critics are for {LARGEST:,}",
@@ -159,10 +160,11 @@ class FiniteLearner(Networks):
         parts = seen[..., self.features :].split(self.told, -1)
         return parts[0], list(parts[1:])[: len(self.widths)]
 
-    def prior_loss(self, seen: Tensor, other: Tensor, exploration: float) -> Tensor:
+    def prior_loss(self, seen: Tensor, other: Tensor, exploration: float | Tensor) -> Tensor:
         """−log P(o | s) of what the others did lately, some of which was exploration.
 
-        Each action is from P with 1 − exploration, else from its prior: P is what is meant.
+        Each action is from P with 1 − exploration, else from its prior: P is what is meant. The
+        share is that of the time, (G, B).
         """
         chosen = other.split(self.widths, -1)
         laws = self.model_laws(seen, "prior")
@@ -242,7 +244,7 @@ class FiniteLearner(Networks):
             optimiser.param_groups[0]["lr"] = plan.rate(episode)
         if "prior" in self.networks:
             said = memory.sample_lately(SAID)
-            share = plan.exploration(episode)
+            share = self.share(said)
             self.improve("prior", lambda: self.prior_loss(said["seen"], said["other"], share))
         if self.widths:
             drawn = memory.sample(plan.settings.batch)
@@ -257,6 +259,12 @@ class FiniteLearner(Networks):
         self.improve("policy", lambda: self.policy_loss(drawn["seen"], alpha))
         if gamma > 0:
             self.follow(plan.settings.follow)
+
+    def share(self, drawn: dict[str, Tensor]) -> Tensor:
+        """Share of exploration in the episodes of what was drawn, (G, B)."""
+        episodes, at = drawn["episode"][..., 0].unique(return_inverse=True)
+        found = [self.own_plan.exploration(int(k)) for k in episodes.tolist()]
+        return torch.tensor(found, dtype=torch.float64, device=at.device)[at]
 
     def level(self, memory: Replay, name: str) -> Tensor:
         """What rewards so far come to if they go on so, (G, 1, width).

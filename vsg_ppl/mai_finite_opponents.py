@@ -106,9 +106,8 @@ class FiniteGuessing(FiniteKnowing):
 
     def improve_model(self, drawn: dict[str, Tensor], memory: Replay, episode: int) -> None:
         """First a step of the rewards, on what they did lately."""
-        plan = self.own_plan
-        beta, share = plan.beta(episode), plan.exploration(episode)
-        said = memory.sample_lately(SAID)
+        beta, said = self.own_plan.beta(episode), memory.sample_lately(SAID)
+        share = self.share(said)
         self.improve("their rewards", lambda: self.rewards_loss(said, beta, share))
         super().improve_model(drawn, memory, episode)
 
@@ -122,14 +121,15 @@ class FiniteGuessing(FiniteKnowing):
         return 0.0
 
     def rewards_loss(
-        self, drawn: dict[str, Tensor], model_temperature: float, exploration: float
+        self, drawn: dict[str, Tensor], model_temperature: float, exploration: float | Tensor
     ) -> Tensor:
         """−E_data[r_ψ / α'] + log Σ u_j exp(r_ψ / α'), of each of the others (Eq. 6).
 
-        What was done is taken for exploration with this probability.
+        What was done is taken for exploration with this probability, or these, (G, B).
         """
         ratio = self.explained(drawn, model_temperature) / model_temperature
-        return -explored(ratio, exploration).sum() / drawn["seen"].shape[1]
+        share = exploration[..., None] if isinstance(exploration, Tensor) else exploration
+        return -explored(ratio, share).sum() / drawn["seen"].shape[1]
 
     def explained(self, drawn: dict[str, Tensor], model_temperature: float) -> Tensor:
         """r_ψ − α' log Σ_{o_j} u_j exp(r_ψ / α') at what was done, (G, B, others)."""

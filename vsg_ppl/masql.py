@@ -145,7 +145,8 @@ class Sampler(Networks):
     def start(self, mean: float, scale: float) -> None:
         """Let joint actions begin near one, in (−1, 1), where parts of the state are 0."""
         network = self.networks["sampler"]
-        seen = torch.zeros(len(network.weights[0]), 1000, len(network.weights[0][0]) - self.free)
+        groups, inputs = network.weights[0].shape[:2]
+        seen = torch.zeros(groups, 1000, inputs - self.free, device=network.weights[0].device)
         with torch.no_grad():
             drawn = self.draw(seen)
             shrink = scale / drawn.std(1, keepdim=True)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vsg_ppl.errors import GameError
+
 RECENT = 512
 """Steps that count as lately at least."""
 
@@ -82,7 +84,17 @@ class Replay:
         return {"steps": self.steps, "parts": parts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Remember that instead."""
+        """Remember that instead.
+
+        Raises:
+            GameError: other parts of a step were remembered.
+        """
+        if state["parts"].keys() != self.parts.keys():
+            raise GameError(
+                f"a step was remembered as {', '.join(state['parts'])}, and is as "
+                f"{', '.join(self.parts)}",
+                hint="another checkpoint, or none: this one is an older version's.",
+            )
         self.steps = state["steps"]
         for name, part in state["parts"].items():
             self.parts[name][:, : len(self)] = part

@@ -19,19 +19,22 @@ from vsg_ppl.methods import METHODS
 from vsg_ppl.plot_learning import plot_panels
 from vsg_ppl.row_files import write_rows
 
-VARIANTS: dict[str, Callable[..., Learning]] = {
-    "mai-exclusive": partial(mai, divergence="exclusive"),
-    "mai-model-1": partial(mai, model_temperature=1.0),
-    "mai-marginal": partial(mai, conditional=False),
-    "mai-observed": partial(mai, opponents="observed"),
-    "mai-known": partial(mai, opponents="known"),
-    "mai-inferred": partial(mai, opponents="inferred"),
-    "mai-ahead": partial(mai, gamma=0.95),
-    "mai-equation-9": partial(mai, gamma=0.95, soft_value=True),
+VARIANTS: dict[str, dict[str, Any]] = {
+    "mai-exclusive": {"divergence": "exclusive"},
+    "mai-model-1": {"model_temperature": 1.0},
+    "mai-marginal": {"conditional": False},
+    "mai-observed": {"opponents": "observed"},
+    "mai-known": {"opponents": "known"},
+    "mai-inferred": {"opponents": "inferred"},
+    "mai-ahead": {"gamma": 0.95},
+    "mai-equation-9": {"gamma": 0.95, "soft_value": True},
 }
 """MAI changed in one thing each: opponent models of `mai`, and critics that look ahead."""
 
-ALL = {**METHODS, **VARIANTS}
+ALL: dict[str, Callable[..., Learning]] = {
+    **METHODS,
+    **{name: partial(mai, **options) for name, options in VARIANTS.items()},
+}
 
 CHECKPOINTS = "checkpoints"
 """Folder of what is kept while methods learn."""

@@ -16,7 +16,7 @@ from vsg_ppl.errors import GameError
 from vsg_ppl.game import agents as agents_of
 from vsg_ppl.game import title
 from vsg_ppl.handlers.play import Policy
-from vsg_ppl.learning import Learning
+from vsg_ppl.learning import Learning, need_program
 from vsg_ppl.rollout import Rollout, learnt
 from vsg_ppl.searches import Search
 
@@ -173,7 +173,8 @@ def certify_by_search(
 
     Raises:
         GameError: an agent is unknown or has no policy, a policy's actions have another shape or
-            lie outside the prior's support, or the step does not run side by side.
+            lie outside the prior's support, or the step does not run side by side; of learners, the
+            game is a simulator or actions are finite.
 
     >>> import pyro, pyro.distributions as dist
     >>> from vsg_ppl.models import Differential
@@ -239,7 +240,13 @@ def _of_learning(found: Learning, experiment: int) -> dict[str, Policy]:
     plays = found.rewards.shape[1]
     if not 0 <= experiment < plays:
         raise GameError(f"there is no experiment {experiment}; there are 0 to {plays - 1}")
+    need_program(found)
     spaces = Arena(found.game, 1).spaces
+    if any(space.shape.kind == "finite" for space in spaces.values()):
+        raise GameError(
+            f"what {found.method} learnt are probabilities of finite actions",
+            hint="`learnt.certify()`, which is exact.",
+        )
     stretch: dict[str, Callable[[Tensor], Tensor]] = {
         agent: space.value for agent, space in spaces.items()
     }

@@ -29,6 +29,7 @@ def sac(
 
     Args:
         game: a program whose agents choose bounded numbers; it must run on tensors of many plays.
+            Of priors only the bounds count.
         temperature: α, of the policy's entropy, by episode; `Cooling` by default.
         options: `Settings`, as of `mai`. With gamma above 0 the critic's target has
             γ (Q̄(s', x') − α log π(x' | s')), where π is counted against even play.

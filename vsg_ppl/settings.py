@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf, nan
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, SupportsFloat, TypedDict
 
 import torch
 from torch import Tensor
@@ -65,7 +66,8 @@ class Settings:
             of the range from −1 to 1.
         gamma: the learners' discount; with 0 each step is an experiment of its own. By default the
             game's, and 0 if the game does not discount: say it where an undiscounted game has
-            states that actions change.
+            states that actions change. Where actions are numbers learners do not see the time, and
+            count what comes after the last step as if play went on.
         hidden: sizes of hidden layers.
         learning_rate: of Adam.
         leak: slope of the networks' rectifiers below zero; 0 for plain ones.
@@ -77,7 +79,8 @@ class Settings:
         device: of networks and memories; the game itself is played on the CPU.
         checkpoint: a file to keep the run in. If it is there already, the run goes on from it, to
             the very numbers of a run that was never stopped. Ctrl-C then waits for the end of the
-            episode.
+            episode. Other settings are refused, and another game or another environment: a game is
+            known by its values, an environment by its class and spaces, code is not looked at.
         every: seconds between two writings of that file.
         watch: look at the policies on the way; what it returns, numbers by name, (K,), is in
             `Learning.watched`. It changes nothing of what is drawn at random after it.
@@ -113,8 +116,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("episodes", "plays", "batch", "memory", "watch_every"):
-            if getattr(self, name) < 1:
-                raise GameError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise GameError(
+                    f"{name} is {getattr(self, name)!r}; a whole number, at least 1, is needed"
+                )
+        if not isinstance(self.hidden, list | tuple) or not all(
+            isinstance(size, int) and size > 0 for size in self.hidden
+        ):
+            raise GameError(f"hidden is {self.hidden!r}", hint="`hidden=(64, 64)`.")
+        if isinstance(self.start, int):
+            object.__setattr__(self, "start", float(self.start))
         if self.gamma is not None and not 0 <= self.gamma < 1:
             raise GameError(f"gamma is {self.gamma}, not in [0, 1)")
         near = isinstance(self.start, float) and -1 < self.start < 1
@@ -126,6 +137,8 @@ class Settings:
                 raise GameError(f"the {name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.leak < 1:
             raise GameError(f"the leak is {self.leak}, not in [0, 1)")
+        if not 0 < self.follow <= 1:
+            raise GameError(f"follow is {self.follow}, not in (0, 1]")
         _check_device(self.device)
 
     @property
@@ -134,22 +147,39 @@ class Settings:
         return self.gamma or 0.0
 
 
-def schedule(name: str, given: Schedule | float, *, zero: bool = False) -> Schedule:
-    """A number by episode, or the same number always.
+def schedule(
+    name: str, given: Schedule | float, *, zero: bool = False, most: float = inf
+) -> Schedule:
+    """A number by episode, or the same number always; who asks for a wrong one is told.
+
+    Args:
+        name: what it is called.
+        given: the number, or a function of the episode.
+        zero: whether it may be 0.
+        most: how large it may be.
 
     Raises:
-        GameError: it is not positive, or negative where ``zero`` is allowed.
+        GameError: it is not positive, or negative where ``zero`` is allowed; not finite; too large.
 
     >>> schedule("temperature", 0.1)(7)
     0.1
     """
-    if callable(given):
-        return given
-    if not (given > 0 or (zero and given == 0)):
-        raise GameError(
-            f"the {name} is {given}; it must {'not be negative' if zero else 'be positive'}"
-        )
-    return lambda episode: float(given)
+
+    def checked(episode: int) -> float:
+        value: Any = given(episode) if callable(given) else given
+        number = float(value) if isinstance(value, SupportsFloat) else nan
+        if not ((number > 0 or (zero and number == 0)) and number <= most and number < inf):
+            least = "must not be negative" if zero else "must be positive"
+            when = f" in episode {episode + 1}" if callable(given) else ""
+            raise GameError(
+                f"the {name} is {value}{when}; it {least}"
+                + (" and finite" if most == inf else f", nor more than {most:g}")
+            )
+        return number
+
+    if not callable(given):
+        checked(0)
+    return checked
 
 
 def _check_device(device: str) -> None:

@@ -17,8 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from vsg_ppl.errors import GameError, MissingExtra
 from vsg_ppl.game import Game, horizon
 from vsg_ppl.learning import LAST
@@ -55,14 +53,10 @@ def compute(run: Run) -> Outcome:
     >>> len(record["reward"]), sorted(record["returns"])
     (3, ['first', 'second'])
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
         return run.key, _record(run)
     except (Exception, SystemExit) as error:
         return run.key, _sentence(error, run.path)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def load(name: str, given: Mapping[str, Any], path: str | None = None, source: str = "") -> Game:
@@ -185,9 +179,6 @@ def _record(run: Run) -> dict[str, Any]:
     seeds = settings["seeds"]
     learning = METHODS[settings["method"]](game, plays=len(seeds), seed=seeds[0], **options)
     rewards = learning.rewards.double()
-    odd = (~rewards.isfinite()).flatten(1).any(1).nonzero()
-    if len(odd):
-        raise GameError(f"rewards are not finite from episode {int(odd[0]) + 1} on")
     steps = options.get("steps") or horizon(game) or 0
     last = rewards[-LAST:].mean(0)
     returns = {name: (last[:, i] * steps).tolist() for i, name in enumerate(learning.agents)}

@@ -213,7 +213,8 @@ class Sweep:
             )
         if not isinstance(values, list | tuple) or not values:
             raise GameError(
-                f"the axis {axis} is {values!r}, not a list of values", hint=f"{axis} = [1, 2]."
+                f"the axis {axis} is {values!r}, not a list of values",
+                hint=f"{axis} = {compact([values])}." if isinstance(values, str) else None,
             )
         if name and name in getattr(self, part):
             raise GameError(f"{axis} is set in the grid and outside", hint="one of the two.")

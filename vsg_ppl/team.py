@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 
 from vsg_ppl.arena import Stage
+from vsg_ppl.errors import GameError
 from vsg_ppl.guides.actions import Shape
 from vsg_ppl.replay import Replay
 
 
 class Learner(Protocol):
-    """G agents that learn side by side, those of `Team.groups`."""
+    """G agents that learn side by side, those of `Team.groups`.
+
+    It may name in ``keeps`` what a step must be remembered with beside the usual: "episode", its
+    number; "all_next", what every agent sees after it, in the order of everyone.
+    """
 
     def start(self, mean: float, scale: float) -> None:
         """Let policies begin near one action, in (−1, 1), with this σ before the tanh."""
@@ -44,6 +49,7 @@ class Team:
         plays: K.
         shapes: of actions, of everyone.
         seen: how many numbers they observe.
+        sights: how many every agent of the game does.
         learner: made by ``make(team)``.
         memory: of each learner its own; made after it.
         device: of networks and memory.
@@ -60,7 +66,8 @@ class Team:
     ) -> None:
         self.agents, self.everyone, self.plays = agents, stage.agents, stage.plays
         self.shapes = {agent: stage.spaces[agent].shape for agent in stage.agents}
-        self.seen, self.device = stage.sees(agents[0]).shape[1], device
+        self.sights = {agent: stage.sees(agent).shape[1] for agent in stage.agents}
+        self.seen, self.device = self.sights[agents[0]], device
         self.learner = make(self)
         widths = {
             "seen": self.seen,
@@ -71,6 +78,9 @@ class Team:
             "goes_on": 1,
             "next": self.seen,
         }
+        more = {"episode": 1, "all_next": sum(self.sights.values())}
+        self.keeps: tuple[str, ...] = getattr(self.learner, "keeps", ())
+        widths.update({name: more[name] for name in self.keeps})
         self.memory = Replay(self.groups, memory, widths, device=device)
 
     @property
@@ -110,7 +120,8 @@ class Team:
         actions: Mapping[str, Tensor],
         paid: Tensor,
         goes_on: Tensor,
-        after: Tensor,
+        stage: Stage,
+        episode: int,
     ) -> None:
         """What each agent saw, did, and was paid.
 
@@ -119,33 +130,43 @@ class Team:
             actions: of everyone, (K, width).
             paid: to everyone, (K, N).
             goes_on: 1 where it does, else 0, (K, N).
-            after: seen by the learners after that, (G, parts).
+            stage: where agents see what comes after that.
+            episode: its number.
         """
         mine = [self.everyone.index(agent) for agent in self.agents]
         rest = [[i for i in range(len(self.everyone)) if i != own] for own in mine]
         names = self.everyone
-        self.memory.add(
-            {
-                "seen": seen,
-                "own": torch.cat([actions[agent] for agent in self.agents]),
-                "other": torch.cat(
-                    [torch.cat([actions[names[i]] for i in who], -1) for who in rest]
-                ),
-                "reward": torch.cat([paid[:, [i]] for i in mine]),
-                "theirs": torch.cat([paid[:, who] for who in rest]),
-                "goes_on": torch.cat([goes_on[:, [i]] for i in mine]),
-                "next": after,
-            }
-        )
+        step = {
+            "seen": seen,
+            "own": torch.cat([actions[agent] for agent in self.agents]),
+            "other": torch.cat([torch.cat([actions[names[i]] for i in who], -1) for who in rest]),
+            "reward": torch.cat([paid[:, [i]] for i in mine]),
+            "theirs": torch.cat([paid[:, who] for who in rest]),
+            "goes_on": torch.cat([goes_on[:, [i]] for i in mine]),
+            "next": self.sees(stage),
+        }
+        if "episode" in self.keeps:
+            step["episode"] = torch.full((self.groups, 1), float(episode))
+        if "all_next" in self.keeps:
+            seen_by_all = torch.cat([stage.sees(agent) for agent in names], -1)
+            step["all_next"] = seen_by_all.repeat(len(self.agents), 1)
+        self.memory.add(step)
 
     def policy(self, agent: str) -> Callable[[Tensor], Tensor]:
         """What the agent does, (K, width), where it sees (K, parts).
 
-        With n K rows it does n actions in each play; row r is of play r % K.
+        With n K rows it does n actions in each play; row r is of play r % K. For any other number
+        of rows there is a `GameError`.
         """
         first = self.agents.index(agent) * self.plays
 
         def play(seen: Tensor) -> Tensor:
+            if seen.dim() != 2 or not len(seen) or len(seen) % self.plays:
+                raise GameError(
+                    f"a policy of {self.plays} plays is asked about {tuple(seen.shape)}",
+                    hint=f"rows n × {self.plays}, n for each play; row r is of play r % "
+                    f"{self.plays}.",
+                )
             rows = seen.unflatten(0, (-1, self.plays)).transpose(0, 1)  # (K, n, parts)
             action = self.learner.act(rows.repeat(len(self.agents), 1, 1).to(self.device))
             return action[first : first + self.plays].transpose(0, 1).flatten(0, 1).cpu()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields, replace
 from typing import Any
@@ -16,6 +17,7 @@ from vsg_ppl.arena import Arena, Stage
 from vsg_ppl.checkpoint import Checkpoint, patient
 from vsg_ppl.errors import GameError, MissingExtra
 from vsg_ppl.game import discount, horizon, is_mean_field, title
+from vsg_ppl.identity import identity
 from vsg_ppl.learning import Learning
 from vsg_ppl.progress import no_progress, progress_bar
 from vsg_ppl.settings import UNIFORM_STEPS, Options, Schedule, Settings
@@ -74,7 +76,8 @@ def train(
     tensor([[[10., 10.],
              [10., 10.]]])
     """
-    settings, steps = _settings(game, method, options)
+    settings, steps = _settings(game, method, options, also or {})
+    told = _told(game, method, settings, also or {})
     torch.manual_seed(settings.seed)
     stage = make_stage(game, settings.plays)
     _check_spaces(stage, method, settings, finite=finite)
@@ -92,15 +95,18 @@ def train(
     if isinstance(settings.start, float):
         for team in teams:
             team.learner.start(settings.start, SPREAD)
-    kept = Checkpoint(
-        settings.checkpoint, _told(game, method, settings, also or {}), every=settings.every
-    )
+    spaces = [
+        f"{agent} {stage.spaces[agent].shape} {stage.sees(agent).shape[1]}"
+        for agent in stage.agents
+    ]
+    kept = Checkpoint(settings.checkpoint, "\n".join([told, *spaces]), every=settings.every)
     run = _Run(stage, teams, settings, steps)
     if (found := kept.read()) is not None:
         run.load_state_dict(found)
     with (
         progress_bar(method, settings.episodes) if settings.progress else no_progress() as show,
         patient(kept.path is not None) as stopped,
+        one_thread(),
     ):
         while run.episode < settings.episodes:
             run.play()
@@ -147,11 +153,11 @@ class _Run:
                 for team, seen in zip(self.teams, now, strict=True)
                 for agent, action in team.act(seen, self.episode, random=random).items()
             }
-            paid = stage.step(actions)
+            paid = self._paid(actions)
             self.rewards[self.episode] += paid / self.steps
             paid, goes_on = paid * self.settings.scale, stage.goes_on()
             for team, seen in zip(self.teams, now, strict=True):
-                team.remember(seen, actions, paid, goes_on, team.sees(stage))
+                team.remember(seen, actions, paid, goes_on, stage, self.episode)
                 team.learner.learn(team.memory, self.episode)
             stage.renew()
         self.episode += 1
@@ -159,11 +165,26 @@ class _Run:
         watch, every = self.settings.watch, self.settings.watch_every
         if watch and (self.episode % every == 0 or self.episode == self.settings.episodes):
             with torch.random.fork_rng():
-                self.watched.append(dict(watch(self.policies)))
+                look = dict(watch(self.policies))
+            if self.watched and look.keys() != self.watched[0].keys():
+                before, after = (", ".join(names) for names in (self.watched[0], look))
+                raise GameError(f"the looks before were at {before}, and this one is at {after}")
+            self.watched.append(look)
             self.watched_at.append(self.episode)
 
+    def _paid(self, actions: Mapping[str, Tensor]) -> Tensor:
+        """What a step pays, (K, N)."""
+        paid = self.stage.step(actions)
+        if not paid.isfinite().all():
+            play, agent = (~paid.isfinite()).nonzero()[0].tolist()
+            raise GameError(
+                f"'{self.stage.agents[agent]}' is paid {float(paid[play, agent])} in episode "
+                f"{self.episode + 1} of {self.stage.name}"
+            )
+        return paid
+
     def state_dict(self) -> dict[str, Any]:
-        cuda = self.settings.device != "cpu"
+        cuda = torch.device(self.settings.device).type == "cuda"
         return {
             "episode": self.episode,
             "rewards": self.rewards[: self.episode].clone(),
@@ -186,12 +207,27 @@ class _Run:
             torch.cuda.set_rng_state(state["device_chance"], self.settings.device)
 
 
-def _settings(game: Any, method: str, options: Options) -> tuple[Settings, int]:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products are small here: more threads take many times the CPU for the same numbers."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _settings(
+    game: Any, method: str, options: Options, also: Mapping[str, Any]
+) -> tuple[Settings, int]:
     """Settings with the discount and no more memory than needed; and the steps of an episode."""
     names = [field.name for field in fields(Settings)]
     for name in options:
         if name not in names:
-            raise GameError(f"`{method}` has no option '{name}'", hint=f"{', '.join(names)}.")
+            raise GameError(
+                f"`{method}` has no option '{name}'", hint=f"{', '.join([*also, *names])}."
+            )
     _check_game(game)
     asked = Settings(**options)
     steps = _length(game, asked.steps)
@@ -226,6 +262,9 @@ def _length(game: Any, steps: int | None) -> int:
             f"an episode of {title(game)} has {'no end' if steps is None else f'{steps} steps'}",
             hint="`steps=25`.",
         )
+    end = horizon(game) if hasattr(game, "initial") else None
+    if end is not None and steps > end:
+        raise GameError(f"{steps} steps are asked for; an episode of {title(game)} has {end}")
     return steps
 
 
@@ -236,8 +275,7 @@ def _told(game: Any, method: str, settings: Settings, also: Mapping[str, Any]) -
         del told[name]
     for name, value in also.items():
         told[name] = [value(k) for k in range(settings.episodes)] if callable(value) else value
-    said = repr(game)  # a class that says nothing of itself says where it lies
-    lines = [f"method {method}", f"game {title(game) if ' at 0x' in said else said}"]
+    lines = [f"method {method}", f"game {identity(game)}"]
     return "\n".join([*lines, *(f"{name} {value!r}" for name, value in told.items())])
 
 

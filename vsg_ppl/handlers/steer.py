@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyro.poutine.messenger import Messenger
@@ -21,6 +21,10 @@ class SteerMessenger(Messenger):
     Args:
         plays: K, the number of plays.
         actions: a value for each action site by name, (K,) or (K, ...) for vectors.
+        look: is shown who acts, and by which prior.
+
+    Raises:
+        GameError: a site without an action, or a reward that is not one number for each play.
 
     >>> import torch
     >>> from vsg_ppl.models import Differential
@@ -31,9 +35,14 @@ class SteerMessenger(Messenger):
     tensor([10.,  9.])
     """
 
-    def __init__(self, plays: int, actions: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        plays: int,
+        actions: Mapping[str, Tensor] | None = None,
+        look: Callable[[Act, Any], None] | None = None,
+    ) -> None:
         super().__init__()
-        self.plays, self.actions = plays, actions or {}
+        self.plays, self.actions, self.look = plays, actions or {}, look
         self.rewards: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -43,11 +52,19 @@ class SteerMessenger(Messenger):
             return
         if isinstance(part, Optimality):
             reward = msg["fn"].log_factor
+            if reward.shape not in ((), (1,), (self.plays,)):
+                raise GameError(
+                    f"the reward of '{part.agent}' has the shape {tuple(reward.shape)} where "
+                    f"{self.plays} plays run side by side",
+                    site=msg["name"],
+                )
             before = self.rewards.get(part.agent)
             self.rewards[part.agent] = reward if before is None else before + reward
         elif isinstance(part, Act):
             if msg["name"] not in self.actions:
                 raise GameError("no action is given", site=msg["name"])
+            if self.look is not None:
+                self.look(part, msg["fn"])
             msg["value"], msg["done"] = self.actions[msg["name"]], True
         elif not msg["is_observed"] and msg["fn"].batch_shape == ():
             msg["fn"] = msg["fn"].expand([self.plays])
