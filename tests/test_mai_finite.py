@@ -322,7 +322,7 @@ def test_exploration_of_the_time():
     drawn["other"] = torch.cat([moves(seen, n) for n in OTHERS], -1)
     drawn["episode"] = torch.randint(4, (GROUPS, DRAWS, 1)).float()
     shares = torch.tensor([1.0, 0.7, 0.2, 0.0]).double()
-    agent.plan = FinitePlan(Settings(), float, float, lambda k: shares[k].item())
+    agent.plan = FinitePlan(Settings(episodes=4), float, float, lambda k: shares[k].item())
     share = agent.share(drawn)
     assert torch.equal(share, shares[drawn["episode"][..., 0].long()])
     ratio = agent.explained(drawn, BETA) / BETA

@@ -262,9 +262,8 @@ class FiniteLearner(Networks):
 
     def share(self, drawn: dict[str, Tensor]) -> Tensor:
         """Share of exploration in the episodes of what was drawn, (G, B)."""
-        episodes, at = drawn["episode"][..., 0].unique(return_inverse=True)
-        found = [self.own_plan.exploration(int(k)) for k in episodes.tolist()]
-        return torch.tensor(found, dtype=torch.float64, device=at.device)[at]
+        at = drawn["episode"][..., 0].long()
+        return self.own_plan.shares.to(at.device)[at]
 
     def level(self, memory: Replay, name: str) -> Tensor:
         """What rewards so far come to if they go on so, (G, 1, width).

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
 
 from vsg_ppl.settings import Schedule, Settings
 
@@ -37,6 +41,12 @@ class FinitePlan:
     beta: Schedule
     exploration: Schedule
     soft_value: bool = True
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """The share of exploration in each of the episodes."""
+        shares = [self.exploration(episode) for episode in range(self.settings.episodes)]
+        return torch.tensor(shares, dtype=torch.float64)
 
     def rate(self, episode: int) -> float:
         """The learning rate."""
