@@ -293,10 +293,10 @@ assert runs[0].watched["nash_conv"][-1].mean() < expected_nash_conv(routing, eve
 
 # %% [markdown]
 # With ten agents on a network of eight paths and 200 episodes, MAI is nearest to equilibrium on the
-# way (NashConv .055 of a step in the mean of all looks, MADDPG .073, independent DDPG .09, soft
-# actor-critic .13; an even split has .58). In the end it and MADDPG are close (.007 and .008, of 30
-# seeds), far before the two others (.05 and .08), and nobody is paid more for being near. The
-# paper's picture, with MAI's return above all others, is not what we see.
+# way (NashConv .055 of a step in the mean of all looks, MADDPG .077, independent DDPG .09, soft
+# actor-critic .13; an even split has .58) and in the end (.007, of 70 seeds; MADDPG .010, the two
+# others .05 and .08). But nobody is paid more for being near: the paper's picture, with MAI's
+# return above all others, is not what we see.
 #
 # ## 8. Long runs
 #
