@@ -246,6 +246,8 @@ class Arena:
     def _check_paid(self, rewards: Mapping[str, Tensor]) -> None:
         """Everybody is paid in some step; a step that knows the time may pay in the last one."""
         self._paid |= rewards.keys()
+        if self._paid.issuperset(self.agents):
+            return
         timed = takes(self.game.step, "t") and self.time != getattr(self.game, "horizon", None)
         for agent in self.agents:
             if agent not in self._paid and not timed:
